@@ -1,0 +1,38 @@
+//! What an operator gives a plugin. Effective = manifest ∩ grant ∩ the operator's ceiling, at each call.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::LimitsRequest;
+use crate::name::{ConnectionName, OutputName, TemplateName};
+
+/// The grants of one installation, as in its grants file (TOML) and in the API (JSON).
+///
+/// An absent table and an empty one mean none. Maps go from the plugin's own name for a thing, as in its manifest, to
+/// the operator's name for it, as in the configuration; a plugin installed twice can so have two channels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Grants {
+    /// Rules `scheme://host[:port]`, each one also asked for in the manifest or narrower than one that is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<String>,
+    /// Networks in CIDR form (`10.0.0.0/8`, `127.0.0.1/32`) that `http` rules may reach although they are private,
+    /// loopback or link-local. Never implied by a rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
+    /// Connections, by the plugin's name for them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub connections: BTreeMap<ConnectionName, ConnectionName>,
+    /// Job templates, by the plugin's name for them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<TemplateName, TemplateName>,
+    /// Output directories, by the plugin's name for them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<OutputName, OutputName>,
+    /// Whether the plugin may keep state between deliveries.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keyvalue: bool,
+    /// Limits that replace what the manifest asks for; the operator's ceiling still holds.
+    pub limits: LimitsRequest,
+}

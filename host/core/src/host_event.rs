@@ -1,0 +1,28 @@
+//! The host's own events: `dev.pilothouse.<noun>.<past-verb>.v1`. Each has a JSON Schema and an example in
+//! `docs/events/`; they reach only their addressee and the observers that name them.
+
+/// Prefix of every type that only the host sends.
+pub const HOST_TYPE_PREFIX: &str = "dev.pilothouse.";
+/// The source of events that the host makes in its own name.
+pub const HOST_SOURCE: &str = "/pilothouse";
+/// A delivery was given up.
+pub const DELIVERY_DEAD: &str = "dev.pilothouse.delivery.dead-lettered.v1";
+/// A job ended; delivered to the plugin that started it.
+pub const JOB_FINISHED: &str = "dev.pilothouse.job.finished.v1";
+/// An answer to a task was refused, because it came from somebody who was not asked or came too late.
+pub const ANSWER_REFUSED: &str = "dev.pilothouse.answer.refused.v1";
+/// The extension attribute that counts how far an event is from the one that came in from outside.
+pub const DEPTH_EXTENSION: &str = "pilothousedepth";
+/// Deepest chain of observers' outputs; beyond it the output becomes a dead letter. A real chain of tools is under ten
+/// long; two plugins that trigger each other for ever pass any number.
+pub const DEPTH_MAX: u32 = 64;
+
+/// Tells whether only the host may send events of this type.
+pub fn is_host_type(ty: &str) -> bool {
+    ty.starts_with(HOST_TYPE_PREFIX)
+}
+
+/// Returns the source of what the plugin installed as `installation` sends.
+pub fn plugin_source(installation: &crate::name::InstallationName) -> String {
+    format!("/plugins/{installation}")
+}

@@ -1,0 +1,26 @@
+//! The rules of Pilothouse's domain: what an event is, who gets it, what a task is, what a plugin may do.
+//!
+//! Everything here is a function of its arguments. Time and ids are passed in; nothing reads a clock, a file or a
+//! socket, and nothing is asynchronous. Start at [`event`] (what comes in), [`subscription`] (who gets it),
+//! [`delivery`] (what becomes of it) and [`task`] (who answers).
+//!
+//! Never here: I/O, threads, SQL, HTTP servers, wasmtime.
+#![forbid(unsafe_code)]
+
+pub mod delivery;
+pub mod event;
+pub mod filter;
+pub mod grant;
+pub mod host_event;
+pub mod keptn;
+pub mod manifest;
+pub mod name;
+pub mod quantity;
+pub mod right;
+pub mod scope;
+pub mod subscription;
+pub mod suggest;
+pub mod task;
+pub mod time;
+
+pub use event::Event;
