@@ -112,12 +112,20 @@ impl EventBuilder {
         self
     }
 
-    /// Checks every rule of CloudEvents 1.0.2 and makes the event.
+    /// Checks every rule of CloudEvents 1.0.2 and makes the event. White space around JSON data is cut off.
     ///
     /// # Errors
     /// The first rule broken, with the attribute that breaks it.
     pub fn build(self) -> Result<Event, EventError> {
-        rule::check(&self.0)?;
-        Ok(Event(std::sync::Arc::new(self.0)))
+        let mut inner = self.0;
+        if let Some(Data::Json(text)) = &mut inner.data {
+            // White space around the value has no place in structured mode, so it would not survive the log.
+            let trimmed = super::trim_json(text);
+            if trimmed.len() != text.len() {
+                *text = trimmed.to_owned();
+            }
+        }
+        rule::check(&inner)?;
+        Ok(Event::from_checked(inner))
     }
 }

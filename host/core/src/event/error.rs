@@ -17,7 +17,7 @@ pub enum EventErrorKind {
 pub struct EventError {
     /// What kind of refusal it is.
     pub kind: EventErrorKind,
-    /// A stable word for programs, such as `attribute-missing`; listed in `docs/http-api.md`.
+    /// A stable word for programs, such as `attribute-missing`; see [`super::code`] and `docs/event-errors.md`.
     pub code: &'static str,
     /// The attribute at fault, where there is one.
     pub attribute: Option<String>,

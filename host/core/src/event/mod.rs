@@ -5,18 +5,25 @@
 //! spelling in which they came, and JSON data keeps its bytes: an accepted event leaves exactly as it came.
 
 mod builder;
+pub mod code;
+mod content;
 mod error;
 pub mod http;
 pub mod json;
+mod repair;
 pub mod rule;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use builder::EventBuilder;
+use content::trim_json;
 pub use error::{EventError, EventErrorKind};
 
-/// Largest event accepted, as bytes on the wire: attributes and data together.
+/// Largest event accepted: the bytes of all attribute names and values and of the data together, whatever the mode
+/// adds by quoting and encoding ([`Event::size_bytes`]).
 ///
 /// CloudEvents ("Size Limits") obliges an intermediary to forward 64 KiB; 1 MiB lets an excerpt of a build log or a
 /// JMeter plan travel inside an event.
@@ -28,7 +35,9 @@ pub const EVENT_SIZE_BYTES_MAX: usize = 1024 * 1024;
 pub const EXTENSION_COUNT_MAX: usize = 64;
 
 /// Deepest nesting of arrays and objects in JSON data, so that no reader's stack depends on a stranger's input.
-pub const JSON_DEPTH_MAX: usize = 128;
+///
+/// serde_json reads 127 levels; the rest is for the envelope, a batch and the task object that the host puts around data.
+pub const JSON_DEPTH_MAX: usize = 120;
 
 /// A valid CloudEvent. Cheap to clone: the content is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +85,8 @@ impl std::fmt::Display for AttributeValue {
 /// The event's data, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// Valid JSON text, exactly as received: number spelling, key order and white space kept. At most
-    /// [`JSON_DEPTH_MAX`] deep. The content type is JSON or absent.
+    /// Valid JSON text, exactly as received: number spelling, key order and white space kept, except white space
+    /// around the whole. At most [`JSON_DEPTH_MAX`] deep. The content type is JSON or absent.
     Json(String),
     /// Text of a content type that is not JSON.
     Text(String),
@@ -174,6 +183,8 @@ impl Event {
     }
 
     /// Parses the data as JSON; `None` when there is no JSON data. Costs a parse: call it once and keep the value.
+    ///
+    /// Also `None` for JSON that Rust cannot hold: a number beyond `f64` (`1E400`), half of a surrogate pair.
     pub fn data_json(&self) -> Option<serde_json::Value> {
         match self.data()? {
             Data::Json(text) => serde_json::from_str(text).ok(),
