@@ -1,0 +1,197 @@
+//! What lies behind a plugin's imports: one trait that the engine implements, and the types it speaks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pilothouse_core::event::EventBuilder;
+use pilothouse_core::name::{ConnectionName, OutputName, TemplateName};
+
+/// Provided by the engine for each call, and already narrowed to its installation and project.
+///
+/// The runtime has checked the grants before it calls any of these. Futures run on the guests' threads and end with
+/// the call's time limit: each must be safe to drop.
+#[async_trait::async_trait]
+pub trait Services: Send + Sync {
+    /// Stores the event that the plugin emitted at position `index` of this call. Its type is allowed and it is a valid
+    /// event but for `id` and `source`, which the engine sets.
+    ///
+    /// # Errors
+    /// The event is refused, or could not be stored.
+    async fn emit(&self, index: u32, event: EventBuilder) -> Result<(), EmitError>;
+
+    /// Reads a committed value; the runtime overlays the call's own writes.
+    ///
+    /// # Errors
+    /// The store could not be read; the text is for the plugin and its operator.
+    async fn key_value(&self, key: &str) -> Result<Option<Vec<u8>>, String>;
+
+    /// Lists committed keys in order, at most `limit`, from after `after`.
+    ///
+    /// # Errors
+    /// As for [`Services::key_value`].
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, String>;
+
+    /// Resolves a connection by the operator's name, afresh at each call, so that a reload takes effect.
+    ///
+    /// # Errors
+    /// No such connection, or its credential cannot be read; never says the credential.
+    fn connection(&self, operator_name: &ConnectionName) -> Result<Connection, String>;
+
+    /// Resolves an output directory by the operator's name.
+    ///
+    /// # Errors
+    /// No such directory in the configuration.
+    fn output_directory(&self, operator_name: &OutputName) -> Result<PathBuf, String>;
+
+    /// Checks a job request against its template and returns the id that the job will have; starts nothing.
+    ///
+    /// The id is derived from the installation, the task (or the delivery where there is none) and the idempotency
+    /// key, so that a repeat names the same job.
+    ///
+    /// # Errors
+    /// The request does not fit the template, or too many jobs wait.
+    async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError>;
+
+    /// Reads the state of one of the installation's own jobs.
+    ///
+    /// # Errors
+    /// [`JobError::NotFound`] also for another installation's job.
+    async fn job_status(&self, id: &str) -> Result<JobStatus, JobError>;
+
+    /// Opens what there is by now of an artifact of one of the installation's own jobs.
+    ///
+    /// # Errors
+    /// No such job or artifact, or it cannot be read.
+    async fn open_artifact(
+        &self,
+        id: &str,
+        artifact: &str,
+    ) -> Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>, JobError>;
+}
+
+/// Why an event that a plugin emits is not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EmitError {
+    /// Not a valid event, or over a limit of the engine.
+    #[error("{0}")]
+    Invalid(String),
+    /// Could not be stored now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Where a connection leads and what the host adds on the way.
+#[derive(Clone)]
+pub struct Connection {
+    /// `http` or `https`, host, optional port and a base path beneath which every request goes.
+    ///
+    /// The address is the operator's own word, so it is not checked against private networks.
+    pub base_url: String,
+    /// Headers that the host sets, credentials among them; each replaces what the guest set.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+impl fmt::Debug for Connection {
+    /// Leaves out the header values and whatever the URL holds beyond its origin: both may be credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Connection").field("headers", &names).finish_non_exhaustive()
+    }
+}
+
+/// A job that a plugin asks for.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct JobRequest {
+    /// The template, by the operator's name.
+    pub template: TemplateName,
+    /// Values of the parameters that the template declares.
+    pub parameters: BTreeMap<String, String>,
+    /// Input files.
+    pub files: Vec<JobFile>,
+    /// The plugin's key: the same key within one task is the same job.
+    pub idempotency_key: String,
+    /// The longest the job may run, if shorter than the template's limit.
+    pub timeout: Option<Duration>,
+}
+
+impl fmt::Debug for JobRequest {
+    /// Leaves out parameter values and contents: they come from event data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobRequest")
+            .field("template", &self.template)
+            .field("parameters", &self.parameters.keys().collect::<Vec<_>>())
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An input file of a job.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct JobFile {
+    /// A relative path of plain names.
+    pub name: String,
+    /// The bytes.
+    pub content: Vec<u8>,
+}
+
+/// A job to start once the delivery is committed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct JobStart {
+    /// The id that [`Services::prepare_job`] gave.
+    pub id: String,
+    /// The request as checked.
+    pub request: JobRequest,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// Not started yet.
+    Waiting,
+    /// Under way.
+    Running,
+    /// Ended with exit code 0.
+    Succeeded,
+    /// Ended in another way.
+    Failed,
+    /// Stopped at its time limit.
+    TimedOut,
+    /// Stopped on request.
+    Cancelled,
+    /// Its supervisor died; nobody knows.
+    Lost,
+}
+
+/// What is known of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobStatus {
+    /// Where it stands.
+    pub state: JobState,
+    /// Its exit code, once it ended by itself.
+    pub exit_code: Option<i32>,
+    /// Names for [`Services::open_artifact`].
+    pub artifacts: Vec<String>,
+}
+
+/// Why a job cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// Not granted; the text names the grant that would allow it.
+    #[error("{0}")]
+    Denied(String),
+    /// No such job or artifact.
+    #[error("no such job or artifact")]
+    NotFound,
+    /// The request does not fit the template; the text says which part.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many jobs.
+    #[error("too many jobs")]
+    QuotaExceeded,
+    /// The runner failed; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
