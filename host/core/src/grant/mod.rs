@@ -1,4 +1,17 @@
 //! What an operator gives a plugin. Effective = manifest ∩ grant ∩ the operator's ceiling, at each call.
+//!
+//! [`Grants`] is the file as written, [`EffectiveGrants`] what the runtime enforces, and [`missing_grants`] what an
+//! installation still lacks. Absence always means none.
+
+mod effective;
+mod host_rule;
+mod limits;
+mod network;
+
+pub use effective::{EffectiveGrants, GrantError, missing_grants};
+pub use host_rule::{HostRule, HostRuleError, Scheme};
+pub use limits::{Ceiling, LIMITS_DEFAULT, Limits};
+pub use network::{Network, NetworkError};
 
 use std::collections::BTreeMap;
 
