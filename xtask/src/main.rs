@@ -1,2 +1,83 @@
-//! Placeholder.
-fn main() {}
+//! Everything that a person or CI repeats: `cargo xtask setup | guests | demo | test | tidy | dist`.
+//!
+//! This file is the command line only; each subcommand is a module. Nothing here may depend on a crate of the
+//! workspace, because this program is what builds them.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks to its terminal")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod demo;
+mod digest;
+mod dist;
+mod guests;
+mod section;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+mod workspace;
+
+use setup::Purpose;
+use workspace::Workspace;
+
+/// Builds, tests and packs Pilothouse.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Installs what a purpose needs, or says exactly what to install; quick when all is there.
+    Setup {
+        /// What the machine is made ready for.
+        #[arg(long = "for", value_enum, default_value_t = Purpose::Test)]
+        purpose: Purpose,
+    },
+    /// Builds the bundled plugins and the guests that tests run into target/plugins and target/guests/out.
+    Guests {
+        /// Builds the bundled plugins only.
+        #[arg(long)]
+        plugins_only: bool,
+    },
+    /// Runs the demo: sets up, builds, then runs `pilothouse demo` with the arguments given.
+    Demo {
+        /// Arguments of `pilothouse demo`, such as `--keep`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs everything that CI runs.
+    #[command(visible_alias = "ci")]
+    Test,
+    /// Checks the rules of style that no compiler checks.
+    Tidy,
+    /// Makes the release archive in target/dist.
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let result = Workspace::find().and_then(|workspace| match Arguments::parse().command {
+        Command::Setup { purpose } => setup::run(&workspace, purpose),
+        Command::Guests { plugins_only: true } => guests::build_plugins(&workspace),
+        Command::Guests { plugins_only: false } => guests::build_all(&workspace),
+        Command::Demo { arguments } => demo::run(&workspace, &arguments),
+        Command::Test => test::run(&workspace),
+        Command::Tidy => tidy::run(&workspace),
+        Command::Dist => dist::run(&workspace),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  caused by: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
