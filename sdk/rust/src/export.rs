@@ -56,8 +56,9 @@ macro_rules! plugin {
 
             #[cfg(target_arch = "wasm32")]
             #[unsafe(link_section = "pilothouse:manifest")]
-            #[used]
-            static MANIFEST: [u8; MANIFEST_BYTES.len()] = *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path));
+            // Not `#[used]`: that would put a second copy into the instance's memory.
+            #[doc(hidden)]
+            pub static MANIFEST: [u8; MANIFEST_BYTES.len()] = *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path));
 
             // Natively the exports would be symbols of the test binary that nothing calls.
             #[cfg(not(target_arch = "wasm32"))]
