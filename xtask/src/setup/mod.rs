@@ -102,7 +102,9 @@ fn node_packages(workspace: &Workspace) -> Result<()> {
     for (file, path) in files.iter().zip(&paths) {
         fs::copy(path, folder.join(file)).with_context(|| format!("failed to copy `{}`", path.display()))?;
     }
-    let arguments = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
+    // Not `npm ci`: it refuses a lock file without the optional packages of other platforms, some of which the
+    // registry does not have. `npm install` takes the versions of the lock file, too.
+    let arguments = ["install", "--no-audit", "--no-fund", "--loglevel=error"];
     shell::run(command(workspace, "npm").args(arguments).current_dir(&folder))?;
     stamp.write()
 }
