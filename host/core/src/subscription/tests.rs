@@ -185,7 +185,7 @@ fn the_subscribers_of_a_plugin_come_from_its_manifest() {
     )
     .unwrap();
     let subscribers = Subscriber::of_plugin(&manifest, &installation("x"), &Scope::default());
-    let timeouts: Vec<_> = subscribers.iter().map(|it| match &it.kind {
+    let timeouts = subscribers.iter().map(|it| match &it.kind {
         SubscriberKind::Executor { finish_timeout, .. } => Some(finish_timeout.as_secs()),
         SubscriberKind::Observer { own_events, .. } => own_events.then_some(0),
     });
@@ -194,7 +194,7 @@ fn the_subscribers_of_a_plugin_come_from_its_manifest() {
 }
 
 /// Few words, so that filters and events meet often.
-fn word() -> impl Strategy<Value = String> {
+fn word() -> impl Strategy<Value = String> + Clone {
     prop_oneof![
         Just("a".to_owned()),
         Just("ab".to_owned()),
