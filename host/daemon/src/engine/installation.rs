@@ -1,0 +1,118 @@
+//! Installed plugins: the stored row, the loaded form, and the immutable snapshot that events are routed with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use pilothouse_core::delivery::RetryPolicy;
+use pilothouse_core::grant::{EffectiveGrants, Grants};
+use pilothouse_core::manifest::Manifest;
+use pilothouse_core::name::InstallationName;
+use pilothouse_core::scope::Scope;
+use pilothouse_core::subscription::{Subscriber, SubscriberKind, Subscriptions};
+use pilothouse_core::time::Timestamp;
+use pilothouse_runtime::{Plugin, Settings};
+use serde::{Deserialize, Serialize};
+
+/// Kind of the state rows that installations are kept in.
+pub(super) const INSTALLATION_KIND: &str = "installation";
+/// Kind of the one state row with the generation of the subscriptions.
+pub(super) const ROUTING_KIND: &str = "routing";
+
+/// An installation as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct InstallationRow {
+    /// Version of this form.
+    pub(super) schema: u32,
+    /// Digest of the component.
+    pub(super) digest: String,
+    /// Settings document.
+    pub(super) settings: serde_json::Value,
+    /// What is granted.
+    pub(super) grants: Grants,
+    /// Where it applies.
+    pub(super) scope: Scope,
+    /// Who installed it.
+    pub(super) actor: String,
+    /// When.
+    pub(super) installed_at: Timestamp,
+    /// Whether it takes no new events, because it is being removed.
+    pub(super) draining: bool,
+}
+
+/// An installation, ready to be called.
+pub(super) struct Installation {
+    /// Its name.
+    pub(super) name: InstallationName,
+    /// As stored.
+    pub(super) row: InstallationRow,
+    /// Revision of the stored row.
+    pub(super) revision: u64,
+    /// From the component.
+    pub(super) manifest: Arc<Manifest>,
+    /// Manifest ∩ grant ∩ ceiling.
+    pub(super) effective: Arc<EffectiveGrants>,
+    /// As the plugin sees them.
+    pub(super) settings: Arc<Settings>,
+    /// The compiled component; empty until it is loaded.
+    pub(super) plugin: ArcSwapOption<Plugin>,
+    /// Why it could not be loaded. Its deliveries wait.
+    pub(super) failure: ArcSwapOption<String>,
+}
+
+impl Installation {
+    /// Returns how its failed deliveries are tried again.
+    pub(super) fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy { attempts_max: self.effective.limits.attempts_max.max(1), ..RetryPolicy::default() }
+    }
+
+    /// Returns what it subscribes to; nothing while it drains.
+    fn subscribers(&self) -> Vec<Subscriber> {
+        if self.row.draining {
+            return Vec::new();
+        }
+        let subscriber = |kind| Subscriber {
+            installation: self.name.clone(),
+            kind,
+            scope: self.row.scope.clone(),
+            order: self.manifest.order,
+        };
+        let observers = self.manifest.subscriptions.iter().map(|request| {
+            subscriber(SubscriberKind::Observer {
+                filter: request.filter.clone(),
+                data_match: request.data_match.clone(),
+                own_events: request.own_events,
+            })
+        });
+        let executors = self.manifest.tasks.iter().map(|request| {
+            subscriber(SubscriberKind::Executor {
+                task: request.name.clone(),
+                data_match: request.data_match.clone(),
+                finish_timeout: request.finish_timeout,
+            })
+        });
+        observers.chain(executors).collect()
+    }
+}
+
+/// The installations and their subscriptions at one generation. Never changed, only replaced.
+pub(super) struct Snapshot {
+    /// What events are routed with.
+    pub(super) subscriptions: Subscriptions,
+    /// Installations by name.
+    pub(super) installations: BTreeMap<InstallationName, Arc<Installation>>,
+}
+
+impl Snapshot {
+    /// Makes a snapshot.
+    pub(super) fn new(generation: u64, installations: BTreeMap<InstallationName, Arc<Installation>>) -> Self {
+        let subscribers = installations.values().flat_map(|installation| installation.subscribers()).collect();
+        Self { subscriptions: Subscriptions::new(generation, subscribers), installations }
+    }
+
+    /// Returns the generation.
+    pub(super) fn generation(&self) -> u64 {
+        self.subscriptions.generation
+    }
+}

@@ -1,0 +1,136 @@
+//! What lies behind a plugin's imports during one call, narrowed to its installation and to the project of the event in
+//! hand.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pilothouse_core::delivery::DeliveryId;
+use pilothouse_core::event::EventBuilder;
+use pilothouse_core::name::{ConnectionName, OutputName};
+use pilothouse_runtime::{Connection, EmitError, JobError, JobRequest, JobStatus, Services};
+use pilothouse_store::{Batch, EventRow, StoreError};
+use tokio::io::AsyncRead;
+
+use super::Inner;
+use super::installation::Installation;
+use super::job_flow::job_id;
+use super::plan::plan;
+use super::settle::{EventMaker, InHand};
+use super::task_flow::TaskInHand;
+
+/// How often an emitted event that was routed against subscriptions which changed meanwhile is routed again.
+const EMIT_ATTEMPTS_MAX: u32 = 16;
+
+/// Resolves the operator's names; the configuration behind it may be reloaded at any time.
+pub trait Resources: Send + Sync + 'static {
+    /// Returns the address and credentials of a connection, read afresh.
+    ///
+    /// # Errors
+    /// No such connection, or its credential cannot be read; never says the credential.
+    fn connection(&self, name: &ConnectionName) -> Result<Connection, String>;
+
+    /// Returns an output directory.
+    ///
+    /// # Errors
+    /// No such directory in the configuration.
+    fn output_directory(&self, name: &OutputName) -> Result<PathBuf, String>;
+}
+
+/// The services of one call.
+pub(super) struct CallServices {
+    inner: Arc<Inner>,
+    installation: Arc<Installation>,
+    in_hand: InHand,
+    event: EventRow,
+    task: Option<TaskInHand>,
+    scope: String,
+}
+
+impl CallServices {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        installation: Arc<Installation>,
+        in_hand: InHand,
+        event: EventRow,
+        task: Option<TaskInHand>,
+    ) -> Self {
+        let scope = event.place.project.clone().unwrap_or_default();
+        Self { inner, installation, in_hand, event, task, scope }
+    }
+}
+
+#[async_trait::async_trait]
+impl Services for CallServices {
+    async fn emit(&self, index: u32, event: EventBuilder) -> Result<(), EmitError> {
+        // The content is part of the id: an attempt that is repeated sends the same progress again, which is absorbed, or
+        // other progress, which is new.
+        let draft = event.clone().id("draft").source("/draft").build().map_err(|error| EmitError::Invalid(error.to_string()))?;
+        let mut name = format!("emit {index} ").into_bytes();
+        name.extend(draft.content_digest());
+        let id = uuid::Uuid::new_v5(&self.in_hand.row.id.0, &name).to_string();
+        let unavailable = |error: StoreError| EmitError::Unavailable(error.to_string());
+        for _ in 0..EMIT_ATTEMPTS_MAX {
+            let snapshot = self.inner.snapshot.load_full();
+            let mut batch = Batch::new(self.inner.clock.now());
+            batch.routing = Some(snapshot.generation());
+            let maker = EventMaker {
+                installation: &self.installation.name,
+                in_hand: &self.in_hand,
+                cause: &self.event,
+                task: self.task.as_ref(),
+                now: batch.now,
+            };
+            let (made, origin) = maker.make(event.clone(), id.clone()).map_err(EmitError::Invalid)?;
+            let planned = plan(&snapshot, made, &origin, batch.now).map_err(|error| EmitError::Invalid(error.to_string()))?;
+            batch.events = planned;
+            match self.inner.commit_and_wake(batch).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::StaleRouting { .. }) => {}
+                Err(error) => return Err(unavailable(error)),
+            }
+        }
+        Err(EmitError::Unavailable("the subscriptions change all the time".to_owned()))
+    }
+
+    async fn key_value(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let value = self.inner.store.key_value(&self.installation.name, &self.scope, key).await;
+        value.map_err(|error| error.to_string())
+    }
+
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, String> {
+        let keys = self.inner.store.keys(&self.installation.name, &self.scope, after, limit).await;
+        keys.map_err(|error| error.to_string())
+    }
+
+    fn connection(&self, operator_name: &ConnectionName) -> Result<Connection, String> {
+        self.inner.resources.connection(operator_name)
+    }
+
+    fn output_directory(&self, operator_name: &OutputName) -> Result<PathBuf, String> {
+        self.inner.resources.output_directory(operator_name)
+    }
+
+    async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {
+        let templates = self.inner.job_templates.load();
+        let Some(template) = templates.get(&request.template) else {
+            return Err(JobError::Denied(format!(
+                "the operator's configuration has no job template `{0}`: add a table [jobs.{0}]",
+                request.template
+            )));
+        };
+        self.inner.jobs.prepare(template, &request)?;
+        let delivery: DeliveryId = self.in_hand.row.id;
+        let owner = self.task.as_ref().map_or_else(|| delivery.to_string(), |task| task.task.id.clone());
+        Ok(job_id(&self.installation.name, &owner, &request.idempotency_key))
+    }
+
+    async fn job_status(&self, id: &str) -> Result<JobStatus, JobError> {
+        self.inner.own_job(&self.installation.name, id).await?;
+        self.inner.jobs.status(id).await
+    }
+
+    async fn open_artifact(&self, id: &str, artifact: &str) -> Result<Box<dyn AsyncRead + Send + Unpin>, JobError> {
+        self.inner.own_job(&self.installation.name, id).await?;
+        self.inner.jobs.open(id, artifact).await
+    }
+}
