@@ -1,6 +1,12 @@
 //! What a plugin says about itself: the TOML document in the component's custom section `pilothouse:manifest`.
 //!
-//! `wit/README.md` has one canonical example with every key.
+//! `wit/README.md` has one canonical example with every key. [`Manifest::parse`] is the only way in: it reports every
+//! problem at once, with its line.
+
+mod check;
+mod read;
+
+pub use read::{ManifestError, ManifestProblem};
 
 use serde::{Deserialize, Serialize};
 
