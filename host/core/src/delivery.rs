@@ -231,7 +231,10 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_the_cap() {
-        assert_eq!([1, 2, 3, 4, 5, 19].map(|attempt| wait(attempt, None, 1.0)), [100, 200, 400, 800, 1_000, 1_000].map(Some));
+        assert_eq!(
+            [1, 2, 3, 4, 5, 19].map(|attempt| wait(attempt, None, 1.0)),
+            [100, 200, 400, 800, 1_000, 1_000].map(Some)
+        );
         assert_eq!(wait(20, None, 1.0), None);
     }
 

@@ -34,7 +34,12 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// Writes `value` with the largest unit that leaves a whole number.
-fn write(f: &mut fmt::Formatter<'_>, value: u64, units: impl Iterator<Item = (&'static str, u64)>, smallest: &str) -> fmt::Result {
+fn write(
+    f: &mut fmt::Formatter<'_>,
+    value: u64,
+    units: impl Iterator<Item = (&'static str, u64)>,
+    smallest: &str,
+) -> fmt::Result {
     let best = units.filter(|(_, factor)| value != 0 && value % factor == 0).max_by_key(|(_, factor)| *factor);
     match best {
         Some((name, factor)) => write!(f, "{}{name}", value / factor),

@@ -42,9 +42,10 @@ impl Right {
 impl std::str::FromStr for Right {
     type Err = String;
     fn from_str(word: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|right| right.as_str() == word).ok_or_else(|| {
-            format!("`{word}` is not a right; the rights are ingest, read, task, operate and admin")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|right| right.as_str() == word)
+            .ok_or_else(|| format!("`{word}` is not a right; the rights are ingest, read, task, operate and admin"))
     }
 }
 
