@@ -40,7 +40,8 @@ fn write(
     units: impl Iterator<Item = (&'static str, u64)>,
     smallest: &str,
 ) -> fmt::Result {
-    let best = units.filter(|(_, factor)| value != 0 && value % factor == 0).max_by_key(|(_, factor)| *factor);
+    let best =
+        units.filter(|(_, factor)| value != 0 && value.is_multiple_of(*factor)).max_by_key(|(_, factor)| *factor);
     match best {
         Some((name, factor)) => write!(f, "{}{name}", value / factor),
         None => write!(f, "{value}{smallest}"),

@@ -28,13 +28,17 @@ pub fn repair_v1(value: Value) -> (Value, Vec<String>) {
             repaired.insert(new_name, value);
         }
     }
-    if !repaired.get("specversion").is_some_and(|it| it.as_str().is_some_and(|text| !text.is_empty())) {
-        repaired.insert("specversion".to_owned(), Value::from("1.0"));
-        changes.push("added `specversion` `1.0`".to_owned());
-    } else if repaired.get("specversion").and_then(Value::as_str) == Some("0.2") {
+    match repaired.get("specversion").and_then(Value::as_str) {
+        None | Some("") => {
+            repaired.insert("specversion".to_owned(), Value::from("1.0"));
+            changes.push("added `specversion` `1.0`".to_owned());
+        }
         // V1's early files carry the version of a draft whose envelope, as Keptn used it, is the same.
-        repaired.insert("specversion".to_owned(), Value::from("1.0"));
-        changes.push("changed `specversion` from `0.2` to `1.0`".to_owned());
+        Some("0.2") => {
+            repaired.insert("specversion".to_owned(), Value::from("1.0"));
+            changes.push("changed `specversion` from `0.2` to `1.0`".to_owned());
+        }
+        Some(_) => {}
     }
     (Value::Object(repaired), changes)
 }
