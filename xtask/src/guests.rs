@@ -27,9 +27,9 @@ const LANGUAGES: [&str; 3] = ["c", "js", "python"];
 /// A tool is missing or a build fails.
 pub(crate) fn build_all(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Test)?;
-    build_plugins(workspace)?;
     build_rust_guests(workspace)?;
-    LANGUAGES.iter().try_for_each(|language| build_language(workspace, language))
+    LANGUAGES.iter().try_for_each(|language| build_language(workspace, language))?;
+    build_plugins(workspace)
 }
 
 /// Builds the bundled plugins.

@@ -12,6 +12,7 @@ use crate::shell::{self, command};
 use crate::workspace::Workspace;
 
 mod arrows;
+mod examples;
 mod layout;
 mod links;
 mod text;
@@ -68,7 +69,7 @@ impl fmt::Display for Problem {
 /// A group of rules.
 type Rules = fn(&[SourceFile]) -> Vec<Problem>;
 
-const RULES: [Rules; 4] = [text::check, arrows::check, layout::check, links::check];
+const RULES: [Rules; 5] = [text::check, arrows::check, layout::check, links::check, examples::check];
 
 /// Checks all rules.
 ///
