@@ -1,0 +1,8 @@
+//! The end-to-end tests: one binary, because each one links all of wasmtime.
+//!
+//! The guests are built by `cargo xtask guests`; a test that misses its guest fails and says so.
+
+mod flow;
+mod hostile;
+mod jobs;
+mod tasks;

@@ -1,0 +1,6 @@
+//! The program under test: the same as `pilothouse`.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    pilothouse::main()
+}
