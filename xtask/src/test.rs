@@ -85,9 +85,9 @@ fn deny(workspace: &Workspace, _: &mut Tally) -> Result<()> {
         println!("deny: `cargo install --locked cargo-deny` adds it");
         return Ok(());
     }
-    shell::run(cargo(workspace).args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))?;
+    shell::run(cargo(workspace).args(["deny", "check", "bans", "licenses", "sources"]))?;
     if shell::succeeds(cargo(workspace).args(["deny", "fetch", "db"])) {
-        return shell::run(cargo(workspace).args(["deny", "check", "--disable-fetch", "advisories"]));
+        return shell::run(cargo(workspace).args(["deny", "check", "advisories"]));
     }
     println!("deny: the advisory database cannot be reached from here, so advisories are not checked");
     Ok(())
