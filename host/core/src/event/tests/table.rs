@@ -375,6 +375,17 @@ fn row_58_names_that_trouble_other_systems_are_ordinary_here() {
 }
 
 #[test]
+fn json_without_a_content_type_stays_json_in_binary_mode() {
+    let event = accepted("\"data\":[1]");
+    let (headers, body) = to_binary(&event);
+    assert!(headers.contains(&("content-type".into(), "application/json".into())));
+    let back = parse_binary(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())), &body).unwrap();
+    assert_eq!(back.data(), event.data());
+    assert!(back.content_eq(&event));
+    assert_eq!(event.datacontenttype(), None, "and the event itself gains nothing");
+}
+
+#[test]
 fn a_refusal_never_quotes_the_data() {
     for body in ["\"secret\"", &with("\"data\":\"secret"), &with("\"datacontenttype\":\"a/b\",\"data\":[\"secret\"]")] {
         let error = json::parse(body.as_bytes()).unwrap_err();
