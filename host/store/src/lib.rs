@@ -9,7 +9,9 @@
 mod batch;
 pub mod contract;
 mod error;
+mod filter;
 pub mod memory;
+mod plan;
 mod read;
 pub mod sqlite;
 
@@ -66,7 +68,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Lists events, newest first, `limit` at most; `cursor` is [`Page::next`] of the page before. Scans a bounded
     /// number of rows per page, so a page may be short (even empty) and still have a `next`.
-    async fn events(&self, filter: &EventFilter, cursor: Option<u64>, limit: usize) -> Result<Page<EventRow>, StoreError>;
+    async fn events(
+        &self,
+        filter: &EventFilter,
+        cursor: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError>;
 
     /// Reads the log in order, from `from` on, for tails and consumers of the whole log.
     async fn read_log(&self, from: Seq, limit: usize) -> Result<Vec<EventRow>, StoreError>;
@@ -99,7 +106,9 @@ pub trait Store: Send + Sync + 'static {
     async fn next_due(&self, consumer: &InstallationName, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// Counts deliveries per consumer and state, for metrics and `doctor`.
-    async fn delivery_counts(&self) -> Result<Vec<(InstallationName, pilothouse_core::delivery::DeliveryState, u64)>, StoreError>;
+    async fn delivery_counts(
+        &self,
+    ) -> Result<Vec<(InstallationName, pilothouse_core::delivery::DeliveryState, u64)>, StoreError>;
 
     /// Returns one state row.
     async fn state(&self, key: &StateKey) -> Result<Option<StateRow>, StoreError>;
@@ -152,3 +161,23 @@ pub struct RetentionPolicy {
     /// Size of the store, in bytes, beyond which the oldest removable events go whatever their age.
     pub size_bytes_max: u64,
 }
+
+/// How long the identity of an event is remembered after it was accepted, even if the event itself went to save space:
+/// a producer may repeat an event for a week.
+pub const IDENTITY_KEPT: std::time::Duration = std::time::Duration::from_hours(7 * 24);
+
+impl RetentionPolicy {
+    /// Returns the age beyond which an event of type `ty` may go.
+    pub fn age_of(&self, ty: &str) -> std::time::Duration {
+        let rules = self.by_type.iter().filter(|(prefix, _)| ty.starts_with(prefix.as_str()));
+        rules.max_by_key(|(prefix, _)| prefix.len()).map_or(self.age, |(_, age)| *age)
+    }
+
+    /// Returns the shortest age of any rule: nothing younger goes for its age.
+    pub(crate) fn age_min(&self) -> std::time::Duration {
+        self.by_type.iter().map(|(_, age)| *age).fold(self.age, std::time::Duration::min)
+    }
+}
+
+/// The reason that [`Store::recover_running`] writes.
+pub(crate) const INTERRUPTED_REASON: &str = "the host stopped during the attempt";

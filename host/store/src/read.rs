@@ -116,7 +116,7 @@ pub struct AttemptRecord {
     pub started: Timestamp,
     /// When it ended; `None` while it runs, or if the host stopped meanwhile.
     pub ended: Option<Timestamp>,
-    /// `done`, or the kind of failure; `None` as above.
+    /// `done`, `cancelled`, or the kind of failure; `None` as above.
     pub outcome: Option<String>,
     /// The reason of a failure.
     pub reason: Option<String>,
@@ -173,9 +173,9 @@ pub struct StoreStatus {
     pub head: u64,
     /// Oldest position still kept.
     pub tail: u64,
-    /// Size on disk, in bytes.
+    /// Bytes in use on disk: without pages that retention freed, and without the write-ahead log.
     pub size_bytes: u64,
-    /// Free space where the store is, in bytes.
+    /// Bytes that can still be written: free space of the disk, and pages that retention freed.
     pub free_bytes: u64,
     /// Why new events are refused, if they are: full, read-only, closed.
     pub refusing: Option<String>,
@@ -187,6 +187,7 @@ pub struct StoreStatus {
     pub batches: u64,
     /// Seconds spent in commits (append and sync).
     pub commit_seconds: f64,
-    /// Upper bounds, in seconds, and counts of a histogram of commit times.
+    /// Upper bounds, in seconds, and counts of a histogram of commit times. A commit is counted in one bucket, the
+    /// first that it fits; the last bound is [`f64::MAX`].
     pub commit_buckets: Vec<(f64, u64)>,
 }

@@ -1,0 +1,177 @@
+//! Removal of what retention allows: found by a reader, removed by the writer in small steps.
+//!
+//! Never here: removing what is owed. The writer looks again inside the transaction, since a delivery may have been
+//! redriven, or a state row may have taken hold, after the reader looked.
+
+use pilothouse_core::delivery::DeliveryState;
+use pilothouse_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteStore;
+use super::apply::Tx;
+use super::schema::{BLOCK_SHIFT, attempt_keys, to_u64, word};
+use super::space::used_bytes;
+use super::writer::Job;
+use crate::{IDENTITY_KEPT, RetentionPolicy, StoreError};
+
+/// Events looked at per step.
+const SCAN_EVENTS: i64 = 2_000;
+/// Events removed per step: other commits wait for one step at most.
+const STEP_EVENTS: usize = 500;
+/// What an event costs beside its own bytes, in bytes: its columns and index entries. Only the order of magnitude
+/// matters, since the size is measured again after each step.
+const ROW_BYTES: u64 = 500;
+/// Identities forgotten per step.
+const FORGET_MAX: i64 = 5_000;
+
+/// Whether something keeps the event: `?2` is the instant at which dead letters are too old to be kept.
+const IS_OWED: &str = "EXISTS (SELECT 1 FROM states INDEXED BY states_holds WHERE holds = ?1) \
+     OR EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 \
+     AND (state IN ('ready', 'running') OR (state = 'dead' AND updated >= ?2)))";
+
+/// One step for the writer.
+#[derive(Clone, Debug)]
+pub(super) struct Removal {
+    pub(super) seqs: Vec<i64>,
+    pub(super) now: Timestamp,
+    dead_before: i64,
+}
+
+/// What a look at the log found.
+struct Scan {
+    seqs: Vec<i64>,
+    /// Where to look on; `None` at the end.
+    next: Option<i64>,
+}
+
+/// Removes everything that the policy allows.
+pub(super) async fn retain(store: &SqliteStore, policy: &RetentionPolicy, now: Timestamp) -> Result<u64, StoreError> {
+    let dead_before = before(now, policy.dead_letters);
+    let mut removed = 0;
+    // What an event takes up is an estimate: a pass may end a little over the size.
+    loop {
+        let pass = pass(store, policy, now, dead_before).await?;
+        removed += pass;
+        let used = store.read(|conn| Ok(used_bytes(conn)?)).await?;
+        if pass == 0 || used <= policy.size_bytes_max {
+            break;
+        }
+    }
+    let last = Removal { seqs: Vec::new(), now, dead_before };
+    Ok(removed + store.ask(|reply| Job::Remove(last, reply)).await?)
+}
+
+async fn pass(
+    store: &SqliteStore,
+    policy: &RetentionPolicy,
+    now: Timestamp,
+    dead_before: i64,
+) -> Result<u64, StoreError> {
+    let (mut removed, mut from) = (0, Some(0));
+    while let Some(position) = from {
+        let rules = policy.clone();
+        let scan = store.read(move |conn| Ok(scan(conn, &rules, now, dead_before, position)?)).await?;
+        from = scan.next;
+        if !scan.seqs.is_empty() {
+            let step = Removal { seqs: scan.seqs, now, dead_before };
+            removed += store.ask(|reply| Job::Remove(step, reply)).await?;
+        }
+    }
+    Ok(removed)
+}
+
+fn before(now: Timestamp, age: std::time::Duration) -> i64 {
+    now.as_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Looks at the next events from `from` on.
+fn scan(
+    conn: &Connection,
+    policy: &RetentionPolicy,
+    now: Timestamp,
+    dead_before: i64,
+    from: i64,
+) -> rusqlite::Result<Scan> {
+    let mut excess = used_bytes(conn)?.saturating_sub(policy.size_bytes_max);
+    let from = if excess > 0 { Some(from) } else { skip_young(conn, before(now, policy.age_min()), from)? };
+    let Some(from) = from else { return Ok(Scan { seqs: Vec::new(), next: None }) };
+    let sql = "SELECT seq, ty, accepted, length(event) FROM events WHERE seq >= ? ORDER BY seq LIMIT ?";
+    let mut select = conn.prepare_cached(sql)?;
+    let mut owed = conn.prepare_cached(&format!("SELECT {IS_OWED}"))?;
+    let mut rows = select.query([from, SCAN_EVENTS])?;
+    let mut scan = Scan { seqs: Vec::new(), next: None };
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        scan.next = Some(seq + 1);
+        let old = now.since(Timestamp::from_millis(row.get(2)?)) > policy.age_of(row.get_ref(1)?.as_str()?);
+        if !(old || excess > 0) || owed.query_row([seq, dead_before], |row| row.get(0))? {
+            continue;
+        }
+        excess = excess.saturating_sub(to_u64(row.get(3)?) + ROW_BYTES);
+        scan.seqs.push(seq);
+        if scan.seqs.len() >= STEP_EVENTS {
+            break;
+        }
+    }
+    Ok(scan)
+}
+
+/// Returns the first position from `from` on whose block holds something accepted before `cutoff`.
+fn skip_young(conn: &Connection, cutoff: i64, from: i64) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT min(block) FROM blocks WHERE block >= ? AND accepted_min < ?";
+    let block: Option<i64> = conn.prepare_cached(sql)?.query_row([from >> BLOCK_SHIFT, cutoff], |row| row.get(0))?;
+    Ok(block.map(|block| from.max(block << BLOCK_SHIFT)))
+}
+
+/// Removes the events of one step that still nothing keeps; returns how many went.
+pub(super) fn remove(tx: &mut Tx<'_>, step: &Removal) -> rusqlite::Result<u64> {
+    let week_ago = before(step.now, IDENTITY_KEPT);
+    let mut removed = 0;
+    for &seq in &step.seqs {
+        let owed: bool = {
+            let mut select = tx.conn().prepare_cached(&format!("SELECT {IS_OWED}"))?;
+            select.query_row([seq, step.dead_before], |row| row.get(0))?
+        };
+        if !owed {
+            remember_identity(tx.conn(), seq, week_ago)?;
+            remove_deliveries(tx, seq)?;
+            removed += tx.conn().prepare_cached("DELETE FROM events WHERE seq = ?")?.execute([seq])? as u64;
+        }
+    }
+    let sql = "DELETE FROM removed WHERE rowid IN (SELECT rowid FROM removed INDEXED BY removed_accepted \
+               WHERE accepted < ? LIMIT ?)";
+    tx.conn().prepare_cached(sql)?.execute([week_ago, FORGET_MAX])?;
+    let sql = "DELETE FROM blocks WHERE block < (SELECT coalesce(min(seq), 0) FROM events) >> ?";
+    tx.conn().prepare_cached(sql)?.execute([BLOCK_SHIFT])?;
+    Ok(removed)
+}
+
+fn remember_identity(conn: &Connection, seq: i64, week_ago: i64) -> rusqlite::Result<()> {
+    let sql = "SELECT event FROM events WHERE seq = ? AND accepted >= ?";
+    let mut select = conn.prepare_cached(sql)?;
+    let crc = select.query_row([seq, week_ago], |row| Ok(crc32c::crc32c(row.get_ref(0)?.as_blob()?))).optional()?;
+    let Some(crc) = crc else { return Ok(()) };
+    let sql = "INSERT INTO removed(identity, seq, accepted, source, id, crc) \
+               SELECT identity, seq, accepted, source, id, ? FROM events WHERE seq = ?";
+    conn.prepare_cached(sql)?.execute(params![crc, seq]).map(drop)
+}
+
+fn remove_deliveries(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
+    let found: Vec<(i64, String, DeliveryState)> = {
+        let sql = "SELECT number, consumer, state FROM deliveries INDEXED BY deliveries_event WHERE event = ?";
+        let mut select = tx.conn().prepare_cached(sql)?;
+        let rows =
+            select.query_map([seq], |row| Ok((row.get(0)?, row.get(1)?, word(row, 2, DeliveryState::from_word)?)))?;
+        rows.collect::<Result<_, _>>()?
+    };
+    for (number, consumer, state) in found {
+        if state == DeliveryState::Dead {
+            tracing::info!(event = seq, consumer, "DeadLetterRemoved");
+        }
+        let (first, last) = attempt_keys(to_u64(number));
+        tx.conn().prepare_cached("DELETE FROM attempts WHERE key BETWEEN ? AND ?")?.execute([first, last])?;
+        tx.conn().prepare_cached("DELETE FROM deliveries WHERE number = ?")?.execute([number])?;
+        tx.count(consumer, state, -1);
+    }
+    Ok(())
+}
