@@ -1,1 +1,296 @@
-//! Placeholder.
+//! The plugin `prometheus`: executor of `configure-monitoring` and `get-sli`, observer of finished tests.
+//!
+//! Only the order of steps is here. `configure` writes and loads files (`rules`, `targets` from `slo`), `indicator` answers
+//! `get-sli`, `report` reports on tests; all three ask through `api`, and reach the outside only through `tools`.
+
+pub mod api;
+pub mod configure;
+pub mod criterion;
+pub mod indicator;
+pub mod place;
+pub mod query;
+pub mod report;
+pub mod request;
+pub mod rules;
+pub mod slo;
+#[cfg(test)]
+mod stand_in;
+pub mod targets;
+pub mod tools;
+
+use pilothouse_sdk::{
+    Cause, Context, Event, Failure, Finished, Handler, Outcome, Problem, Task, log, reject, settings,
+};
+use serde_json::Value;
+
+use crate::api::Trouble;
+use crate::configure::Step;
+use crate::request::Settings;
+use crate::tools::{Host, Tools};
+
+/// The value of `type` and `sliProvider` that means this plugin.
+const PROVIDER: &str = "prometheus";
+/// The type of the events with which tests end.
+const TEST_FINISHED: &str = "sh.keptn.event.test.finished";
+
+struct Prometheus;
+
+impl Handler for Prometheus {
+    fn handle(ctx: &Context, event: Event) -> Result<Outcome, Failure> {
+        let settings: Settings = settings()?;
+        let tools = Host(ctx);
+        let data: Value = event.json()?;
+        match ctx.task() {
+            Some(task) if task.name == "configure-monitoring" => configure(ctx, &task, &data, &settings, &tools),
+            Some(task) if task.name == "get-sli" => get_sli(&data, &settings, &tools),
+            Some(task) => Err(reject(format!("this plugin does not execute the task `{}`", task.name))),
+            None if event.ty == TEST_FINISHED => report(&data, &settings, &tools),
+            None => Err(reject(format!("this plugin does not observe events of type `{}`", event.ty))),
+        }
+    }
+
+    fn validate(settings: &str) -> Vec<Problem> {
+        match serde_json::from_str(settings) {
+            Ok(settings) => check_settings(&settings),
+            Err(error) => vec![Problem::new("", error.to_string())],
+        }
+    }
+}
+
+fn check_settings(settings: &Settings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(Err(error)) = settings.sli.as_deref().map(slo::read_sli) {
+        problems.push(Problem::new("/sli", error.to_string()));
+    }
+    if let Some(Err(error)) = settings.slo.as_deref().map(slo::read_slo) {
+        problems.push(Problem::new("/slo", error.to_string()));
+    }
+    if settings.alert_for.as_deref().is_some_and(|text| !request::is_duration(text)) {
+        problems.push(Problem::new("/alert-for", "write a duration such as 10m"));
+    }
+    problems
+}
+
+fn configure(
+    ctx: &Context,
+    task: &Task,
+    data: &Value,
+    settings: &Settings,
+    tools: &impl Tools,
+) -> Result<Outcome, Failure> {
+    let configuration = match request::configuration(data, settings, tools) {
+        Ok(configuration) => configuration,
+        Err(message) => return Ok(Outcome::finished(Finished::errored(message))),
+    };
+    let plan = configure::plan(configuration);
+    let key = format!("configure/{}", task.triggered_id);
+    let step = match task.cause {
+        Cause::Triggered => configure::begin(tools, &plan, ctx.commit().as_deref(), &key)?,
+        Cause::WakeUp => configure::again(tools, &plan, &key)?,
+        _ => return Ok(Outcome::pending()),
+    };
+    Ok(match step {
+        Step::Answer(finished) => Outcome::finished(finished),
+        Step::Wait(time) => Outcome::wake_after(time),
+    })
+}
+
+/// Reads the custom filters of a `get-sli` trigger; those without a key are left out.
+fn custom_filters(get_sli: Option<&Value>) -> Vec<(String, String)> {
+    let filters = get_sli.and_then(|it| it.get("customFilters")).and_then(Value::as_array).into_iter().flatten();
+    filters
+        .map(|filter| (request::text(filter, "key").to_owned(), request::text(filter, "value").to_owned()))
+        .filter(|(key, _)| !key.is_empty())
+        .collect()
+}
+
+fn get_sli(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outcome, Failure> {
+    let get_sli = data.get("get-sli");
+    let provider = get_sli.map(|it| request::text(it, "sliProvider")).unwrap_or_default();
+    if !provider.is_empty() && provider != PROVIDER {
+        return Ok(Outcome::declined("the SLIs are another provider's"));
+    }
+    let errored = |message: String| Ok(Outcome::finished(Finished::errored(message)));
+    let window = match request::window(get_sli, "get-sli") {
+        Ok(window) => window,
+        Err(message) => return errored(message),
+    };
+    let queries = match request::queries(data, settings, tools) {
+        Ok(queries) => queries,
+        Err(message) => return errored(message),
+    };
+    let asked = get_sli.and_then(|it| it.get("indicators")).and_then(Value::as_array).into_iter().flatten();
+    let mut names: Vec<String> = asked.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    if names.is_empty() {
+        names = request::indicators(&queries);
+    }
+    if names.len() > indicator::INDICATORS_MAX {
+        return errored(format!("{} indicators are asked for; at most {}", names.len(), indicator::INDICATORS_MAX));
+    }
+    let scope = query::Scope {
+        place: &request::place(data),
+        deployment: &request::deployment(data),
+        labels: &request::labels(data),
+        filters: &custom_filters(get_sli),
+        seconds: window.seconds,
+    };
+    match indicator::measure(tools, &names, &queries, &scope, &window) {
+        Ok(measured) => Ok(Outcome::finished(indicator::answer(&measured, &window))),
+        Err(Trouble::Failure(failure)) => Err(failure),
+        Err(Trouble::Refused(message) | Trouble::Unusable(message)) => errored(message),
+    }
+}
+
+/// Makes the one report on a finished test.
+fn report(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outcome, Failure> {
+    let report = match request::window(data.get("test"), "test") {
+        Err(reason) => {
+            // An errored test has no window; nothing was measured, and who reads reports still wants to know.
+            log::info!("nothing is measured: {reason}");
+            report::data(data, None)
+        }
+        Ok(window) => {
+            let queries = request::queries(data, settings, tools).map_err(reject)?;
+            let scope = query::Scope {
+                place: &request::place(data),
+                deployment: &request::deployment(data),
+                labels: &request::labels(data),
+                filters: &[],
+                seconds: window.seconds,
+            };
+            let names = request::indicators(&queries);
+            match indicator::measure(tools, &names, &queries, &scope, &window) {
+                Ok(measured) => report::data(data, Some((&window, &measured))),
+                Err(Trouble::Failure(failure)) => return Err(failure),
+                Err(Trouble::Refused(message) | Trouble::Unusable(message)) => return Err(reject(message)),
+            }
+        }
+    };
+    Ok(Outcome::none().event(Event::builder(report::REPORTED).json(&report)?))
+}
+
+pilothouse_sdk::plugin!(Prometheus, settings);
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_sdk::{Answer, TaskStatus};
+    use serde_json::json;
+
+    use super::*;
+    use crate::stand_in::{StandIn, answer};
+
+    const VALUE: &str =
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"2.5"]}]}}"#;
+
+    fn tools(status: u16, body: &str) -> StandIn {
+        let tools = StandIn::default();
+        tools.answers("/api/v1/query", answer(status, body));
+        tools
+    }
+
+    fn finished(outcome: Result<Outcome, Failure>) -> Finished {
+        match outcome.unwrap().answer {
+            Some(Answer::Finished(finished)) => finished,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn trigger() -> Value {
+        json!({
+            "project": "shop", "stage": "dev", "service": "cart",
+            "get-sli": { "sliProvider": "prometheus", "start": "2024-01-01T00:00:00Z", "end": "2024-01-01T00:01:00Z",
+                         "indicators": ["throughput"], "customFilters": [{ "key": "handler", "value": "Items" }] },
+        })
+    }
+
+    #[test]
+    fn get_sli_asks_with_the_custom_filters() {
+        let tools = tools(200, VALUE);
+        let finished = finished(get_sli(&trigger(), &Settings::default(), &tools));
+        assert_eq!(finished.output_json().unwrap()["indicatorValues"][0]["value"], 2.5);
+        assert_eq!(
+            tools.calls.borrow()[0].1[0].1,
+            "sum(rate(http_requests_total{job='cart-shop-dev',handler='Items'}[60s]))"
+        );
+    }
+
+    #[test]
+    fn get_sli_without_indicators_takes_all_of_the_sli_file() {
+        let tools = tools(200, VALUE);
+        let settings = Settings { sli: Some("indicators: {a: x, b: y}".to_owned()), ..Settings::default() };
+        let mut data = trigger();
+        data["get-sli"]["indicators"] = json!([]);
+        let output = finished(get_sli(&data, &settings, &tools)).output_json().unwrap();
+        assert_eq!(output["indicatorValues"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn get_sli_that_cannot_be_answered_is_errored_with_the_reason() {
+        let mut data = trigger();
+        data["get-sli"]["end"] = json!("soon");
+        let answer = finished(get_sli(&data, &Settings::default(), &tools(200, VALUE)));
+        assert_eq!(
+            (answer.status, answer.message.contains("`get-sli.end` is not a time")),
+            (TaskStatus::Errored, true)
+        );
+        let answer = finished(get_sli(&trigger(), &Settings::default(), &tools(401, "")));
+        assert_eq!((answer.status, answer.message.contains("credentials")), (TaskStatus::Errored, true));
+    }
+
+    #[test]
+    fn get_sli_of_another_provider_is_declined() {
+        let mut data = trigger();
+        data["get-sli"]["sliProvider"] = json!("dynatrace");
+        let outcome = get_sli(&data, &Settings::default(), &StandIn::default()).unwrap();
+        assert!(matches!(outcome.answer, Some(Answer::Declined(_))));
+    }
+
+    fn test_finished() -> Value {
+        json!({
+            "project": "shop", "stage": "dev", "service": "cart", "result": "pass", "status": "succeeded", "message": "fine",
+            "test": { "start": "2024-01-01T00:00:00.250Z", "end": "2024-01-01T00:00:30.250Z", "count": 7 },
+        })
+    }
+
+    #[test]
+    fn a_finished_test_becomes_one_report_over_exactly_its_window() {
+        let tools = tools(200, VALUE);
+        let outcome = report(&test_finished(), &Settings::default(), &tools).unwrap();
+        assert_eq!(outcome.events.len(), 1);
+        assert_eq!(outcome.events[0].ty, "io.prometheus.test.reported.v1");
+        let data = outcome.events[0].data_json().unwrap();
+        assert_eq!(
+            (data["start"].as_str(), data["end"].as_str()),
+            (Some("2024-01-01T00:00:00.250Z"), Some("2024-01-01T00:00:30.250Z"))
+        );
+        assert_eq!(data["indicatorValues"].as_array().unwrap().len(), 5);
+        assert!(tools.calls.borrow().iter().all(|(_, fields)| fields[1].1 == "2024-01-01T00:00:30.250Z"));
+        assert!(tools.calls.borrow()[0].1[0].1.contains("[30s]"));
+    }
+
+    #[test]
+    fn an_errored_test_is_reported_without_asking_prometheus() {
+        let tools = StandIn::default();
+        let data = json!({ "project": "shop", "status": "errored", "result": "fail", "message": "no JMeter" });
+        let outcome = report(&data, &Settings::default(), &tools).unwrap();
+        assert_eq!(outcome.events[0].data_json().unwrap()["message"], "no JMeter");
+        assert!(tools.calls.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_report_is_tried_again_when_prometheus_is_down_and_given_up_when_it_is_the_wrong_one() {
+        let run = |status| report(&test_finished(), &Settings::default(), &tools(status, ""));
+        assert!(matches!(run(503), Err(Failure::Retry { .. })));
+        assert!(matches!(run(403), Err(Failure::Reject(_))));
+    }
+
+    #[test]
+    fn settings_are_checked_when_they_are_written() {
+        let paths = |settings: &str| Prometheus::validate(settings).into_iter().map(|it| it.path).collect::<Vec<_>>();
+        assert!(paths("{}").is_empty());
+        assert_eq!(
+            paths(r#"{"sli":"indicators: 1","slo":"objectives: 1","alert-for":"soon"}"#),
+            ["/sli", "/slo", "/alert-for"]
+        );
+    }
+}

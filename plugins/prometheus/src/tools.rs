@@ -1,0 +1,126 @@
+//! What this plugin needs from outside: Prometheus' API, files, and state. One trait, so that whole flows run in native
+//! tests against a stand-in.
+//!
+//! Never here: decisions.
+
+use std::time::Duration;
+
+use pilothouse_sdk::http::Response;
+use pilothouse_sdk::{Context, Failure, http, key_value, outputs, retry};
+
+/// The directory for scrape targets, by this plugin's name for it.
+pub const TARGETS_DIRECTORY: &str = "targets";
+/// The directory for alert rules, by this plugin's name for it.
+pub const RULES_DIRECTORY: &str = "rules";
+/// Where Prometheus is, for this plugin.
+const BASE: &str = "https://prometheus.connection.internal";
+/// Longest wait for one answer of Prometheus. Its own limit for a query is two minutes; one that takes longer than this is
+/// not worth the delivery's time.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time that must be left for another call, so that the host does not stop the plugin in the middle.
+const RESERVE: Duration = Duration::from_secs(2);
+/// Largest answer read: `/api/v1/targets` has about 1 KiB per target.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The world outside.
+pub trait Tools {
+    /// Sends a GET with query parameters.
+    ///
+    /// # Errors
+    /// Not granted, or no answer.
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, Failure>;
+    /// Sends a POST with a form.
+    ///
+    /// # Errors
+    /// Not granted, or no answer.
+    fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Response, Failure>;
+    /// Returns one of the plugin's own files, if it is there.
+    ///
+    /// # Errors
+    /// Not granted, or another's file.
+    fn file(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, Failure>;
+    /// Lists the plugin's own files.
+    ///
+    /// # Errors
+    /// Not granted.
+    fn files(&self, directory: &str) -> Result<Vec<String>, Failure>;
+    /// Writes a file, or removes it if there is no content.
+    ///
+    /// # Errors
+    /// Not granted, or another's file.
+    fn write(&self, directory: &str, name: &str, content: Option<&[u8]>) -> Result<(), Failure>;
+    /// Returns a value kept by an earlier delivery.
+    ///
+    /// # Errors
+    /// Not granted.
+    fn kept(&self, key: &str) -> Result<Option<Vec<u8>>, Failure>;
+    /// Keeps a value when the delivery settles, or forgets it.
+    ///
+    /// # Errors
+    /// Not granted.
+    fn keep(&self, key: &str, value: Option<&[u8]>) -> Result<(), Failure>;
+}
+
+/// The host's capabilities.
+pub struct Host<'a>(pub &'a Context<'a>);
+
+impl Host<'_> {
+    fn send(&self, request: http::Request) -> Result<Response, Failure> {
+        let left = self.0.remaining();
+        if left < RESERVE {
+            return Err(retry("no time was left to ask Prometheus"));
+        }
+        request.timeout(CALL_TIMEOUT.min(left)).body_bytes_max(BODY_BYTES_MAX).send().map_err(|error| {
+            match Failure::from(error) {
+                Failure::Retry { reason, after } => Failure::Retry { reason: format!("Prometheus: {reason}"), after },
+                Failure::Reject(reason) => Failure::Reject(format!("Prometheus: {reason}")),
+            }
+        })
+    }
+}
+
+impl Tools for Host<'_> {
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, Failure> {
+        let request = http::Request::get(format!("{BASE}{path}"));
+        self.send(query.iter().fold(request, |request, (name, value)| request.query(name, value)))
+    }
+
+    fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Response, Failure> {
+        self.send(http::Request::post(format!("{BASE}{path}")).form(form))
+    }
+
+    fn file(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        match outputs::read(directory, name) {
+            Ok(content) => Ok(Some(content)),
+            Err(outputs::Error::NotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn files(&self, directory: &str) -> Result<Vec<String>, Failure> {
+        Ok(outputs::entries(directory)?)
+    }
+
+    fn write(&self, directory: &str, name: &str, content: Option<&[u8]>) -> Result<(), Failure> {
+        let done = match content {
+            Some(content) => outputs::write(directory, name, content),
+            None => outputs::remove(directory, name),
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(outputs::Error::NotFound) if content.is_none() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn kept(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(key_value::get(key)?)
+    }
+
+    fn keep(&self, key: &str, value: Option<&[u8]>) -> Result<(), Failure> {
+        match value {
+            Some(value) => Ok(key_value::set(key, value)?),
+            None => Ok(key_value::delete(key)?),
+        }
+    }
+}
