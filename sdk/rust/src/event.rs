@@ -157,8 +157,9 @@ impl EventBuilder {
     /// # Errors
     /// A [`Failure::Reject`] when `value` cannot be written as JSON (a map with keys that are not strings, for one).
     pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Result<Self, Failure> {
-        let text = serde_json::to_string(value)
-            .map_err(|error| Failure::Reject(format!("the data of `{}` cannot be written as JSON: {error}", self.0.ty)))?;
+        let text = serde_json::to_string(value).map_err(|error| {
+            Failure::Reject(format!("the data of `{}` cannot be written as JSON: {error}", self.0.ty))
+        })?;
         self.0.datacontenttype = Some("application/json".to_owned());
         self.0.data = Some(Data::Text(text));
         Ok(self)
@@ -277,7 +278,9 @@ mod tests {
         let Failure::Reject(reason) = failure else { panic!("a retry would not help") };
         assert!(reason.contains("expected u32"), "{reason}");
         assert!(!reason.contains("hunter2"), "{reason}");
-        let Failure::Reject(reason) = event("{}").json::<Expected>().unwrap_err() else { panic!("a retry would not help") };
+        let Failure::Reject(reason) = event("{}").json::<Expected>().unwrap_err() else {
+            panic!("a retry would not help")
+        };
         assert!(reason.contains("missing field `count`"), "{reason}");
     }
 

@@ -32,8 +32,12 @@ pub fn __validate<H: Handler>(document: &str) -> Result<(), Vec<WitProblem>> {
 /// Does nothing in a native build but check that the manifest exists.
 #[macro_export]
 macro_rules! plugin {
-    ($handler:ty $(,)?) => { $crate::plugin!($handler, manifest = "plugin.toml"); };
-    ($handler:ty, settings $(,)?) => { $crate::plugin!($handler, settings, manifest = "plugin.toml"); };
+    ($handler:ty $(,)?) => {
+        $crate::plugin!($handler, manifest = "plugin.toml");
+    };
+    ($handler:ty, settings $(,)?) => {
+        $crate::plugin!($handler, settings, manifest = "plugin.toml");
+    };
     ($handler:ty, settings, manifest = $path:literal $(,)?) => {
         $crate::plugin!($handler, manifest = $path);
 
@@ -43,11 +47,12 @@ macro_rules! plugin {
             impl $crate::settings_bindings::exports::pilothouse::plugin::settings::Guest for Exported {
                 fn validate(
                     document: String,
-                ) -> Result<(), Vec<$crate::settings_bindings::exports::pilothouse::plugin::settings::Problem>> {
+                ) -> Result<(), Vec<$crate::settings_bindings::exports::pilothouse::plugin::settings::Problem>>
+                {
                     $crate::__validate::<$handler>(&document)
                 }
             }
-            $crate::settings_bindings::export_settings!(Exported with_types_in $crate::settings_bindings);
+    $crate::settings_bindings::export_settings!(Exported with_types_in $crate::settings_bindings);
         };
     };
     ($handler:ty, manifest = $path:literal $(,)?) => {
@@ -58,7 +63,8 @@ macro_rules! plugin {
             #[unsafe(link_section = "pilothouse:manifest")]
             // Not `#[used]`: that would put a second copy into the instance's memory.
             #[doc(hidden)]
-            pub static MANIFEST: [u8; MANIFEST_BYTES.len()] = *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path));
+            pub static MANIFEST: [u8; MANIFEST_BYTES.len()] =
+                *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path));
 
             // Natively the exports would be symbols of the test binary that nothing calls.
             #[cfg(not(target_arch = "wasm32"))]
@@ -79,7 +85,7 @@ macro_rules! plugin {
                     $crate::__handle::<$handler>(context, event)
                 }
             }
-            $crate::bindings::export!(Exported with_types_in $crate::bindings);
+    $crate::bindings::export!(Exported with_types_in $crate::bindings);
         };
 
         const _: fn() = || {

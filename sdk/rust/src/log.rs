@@ -3,11 +3,13 @@
 //! `log::info!("loaded {count} rules")` and so on. Never log a secret or the event's data: operators read it.
 //! In a native build the lines go to standard error.
 
-#[doc(inline)]
-pub use crate::{__log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace, __log_warn as warn};
 use crate::INSIDE_COMPONENT;
 pub use crate::shim::bindings::wasi::logging::logging::Level;
 use crate::shim::bindings::wasi::logging::logging::log;
+#[doc(inline)]
+pub use crate::{
+    __log_debug as debug, __log_error as error, __log_info as info, __log_trace as trace, __log_warn as warn,
+};
 
 /// Writes one line at a level, with a context: any text that groups lines, empty for none.
 pub fn write(level: Level, context: &str, message: &str) {

@@ -6,8 +6,8 @@ use super::{Error, Request, Response};
 use crate::jobs::STREAM_CHUNK_BYTES;
 use crate::shim::bindings::wasi::http::outgoing_handler;
 use crate::shim::bindings::wasi::http::types::{
-    ErrorCode, Fields, HeaderError, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme,
+    ErrorCode, Fields, HeaderError, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme,
 };
 use crate::shim::bindings::wasi::io::streams::StreamError;
 
