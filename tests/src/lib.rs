@@ -157,6 +157,7 @@ impl Host {
             job_templates,
             telemetry: Arc::new(NoTelemetry),
             components_dir: data.join("components"),
+            outputs_dir: data.join("outputs"),
             ceiling: options.ceiling.unwrap_or_default(),
             permits: options.permits.unwrap_or(16),
             retention: None,

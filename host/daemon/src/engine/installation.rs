@@ -9,7 +9,7 @@ use pilothouse_core::grant::{EffectiveGrants, Grants};
 use pilothouse_core::manifest::Manifest;
 use pilothouse_core::name::InstallationName;
 use pilothouse_core::scope::Scope;
-use pilothouse_core::subscription::{Subscriber, SubscriberKind, Subscriptions};
+use pilothouse_core::subscription::{Subscriber, Subscriptions};
 use pilothouse_core::time::Timestamp;
 use pilothouse_runtime::{Plugin, Settings};
 use serde::{Deserialize, Serialize};
@@ -72,27 +72,7 @@ impl Installation {
         if self.row.draining {
             return Vec::new();
         }
-        let subscriber = |kind| Subscriber {
-            installation: self.name.clone(),
-            kind,
-            scope: self.row.scope.clone(),
-            order: self.manifest.order,
-        };
-        let observers = self.manifest.subscriptions.iter().map(|request| {
-            subscriber(SubscriberKind::Observer {
-                filter: request.filter.clone(),
-                data_match: request.data_match.clone(),
-                own_events: request.own_events,
-            })
-        });
-        let executors = self.manifest.tasks.iter().map(|request| {
-            subscriber(SubscriberKind::Executor {
-                task: request.name.clone(),
-                data_match: request.data_match.clone(),
-                finish_timeout: request.finish_timeout,
-            })
-        });
-        observers.chain(executors).collect()
+        Subscriber::of_plugin(&self.manifest, &self.name, &self.row.scope)
     }
 }
 
@@ -113,6 +93,6 @@ impl Snapshot {
 
     /// Returns the generation.
     pub(super) fn generation(&self) -> u64 {
-        self.subscriptions.generation
+        self.subscriptions.generation()
     }
 }

@@ -5,7 +5,7 @@ use pilothouse_core::event::EventBuilder;
 use pilothouse_core::host_event::{HOST_SOURCE, JOB_FINISHED};
 use pilothouse_core::keptn;
 use pilothouse_core::name::InstallationName;
-use pilothouse_runtime::job::{JobEnded, JobRunner};
+use pilothouse_runtime::job::JobEnded;
 use pilothouse_runtime::{JobError, JobRequest, JobStart};
 use pilothouse_store::{Batch, EventRow, NewDelivery, Seq, StateKey, StateWrite, StoreError};
 use serde::{Deserialize, Serialize};

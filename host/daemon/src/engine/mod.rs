@@ -68,6 +68,7 @@ struct Inner {
     job_templates: ArcSwap<BTreeMap<TemplateName, JobTemplate>>,
     telemetry: Arc<dyn telemetry::Telemetry>,
     components_dir: PathBuf,
+    outputs_dir: PathBuf,
     ceiling: Ceiling,
     snapshot: ArcSwap<installation::Snapshot>,
     /// One installation changes at a time.

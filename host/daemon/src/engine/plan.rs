@@ -114,7 +114,7 @@ fn trigger(
 ) -> Result<Vec<Event>, EventError> {
     let id = new.event.id().to_owned();
     let timeouts = executors.iter().filter_map(|subscriber| match &subscriber.kind {
-        SubscriberKind::Executor { finish_timeout, .. } => finish_timeout.map(|span| span.0),
+        SubscriberKind::Executor { finish_timeout, .. } => Some(*finish_timeout),
         SubscriberKind::Observer { .. } => None,
     });
     let (task, actions) = Task::trigger(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pilothouse_core::delivery::DeliveryId;
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::name::{ConnectionName, OutputName};
+use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
 use pilothouse_runtime::{Connection, EmitError, JobError, JobRequest, JobStatus, Services};
 use pilothouse_store::{Batch, EventRow, StoreError};
 use tokio::io::AsyncRead;
@@ -106,8 +107,10 @@ impl Services for CallServices {
         self.inner.resources.connection(operator_name)
     }
 
-    fn output_directory(&self, operator_name: &OutputName) -> Result<PathBuf, String> {
-        self.inner.resources.output_directory(operator_name)
+    fn output_directory(&self, operator_name: &OutputName) -> Result<OutputDirectory, OutputError> {
+        let root = self.inner.resources.output_directory(operator_name).map_err(OutputError::Unavailable)?;
+        let ledger = self.inner.outputs_dir.join(operator_name.as_str());
+        OutputDirectory::new(&root, &ledger, self.installation.name.clone())
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

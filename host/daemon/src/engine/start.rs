@@ -41,6 +41,8 @@ pub struct EngineConfig {
     pub telemetry: Arc<dyn Telemetry>,
     /// Where uploaded components are kept; made if it is not there.
     pub components_dir: PathBuf,
+    /// Where the host notes which file in an output directory is whose; a folder of the host's own.
+    pub outputs_dir: PathBuf,
     /// What no grant goes beyond.
     pub ceiling: Ceiling,
     /// Most calls under way at once; no more than the runtime has instances.
@@ -86,6 +88,7 @@ impl Engine {
             job_templates: ArcSwap::from_pointee(config.job_templates),
             telemetry: config.telemetry,
             components_dir: config.components_dir,
+            outputs_dir: config.outputs_dir,
             ceiling: config.ceiling,
             snapshot: ArcSwap::from_pointee(Snapshot::new(0, BTreeMap::new())),
             install_lock: tokio::sync::Mutex::new(()),
