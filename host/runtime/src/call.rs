@@ -8,11 +8,11 @@ use std::time::Duration;
 use pilothouse_core::Event;
 use pilothouse_core::delivery::{Cause, DeliveryId, FailureKind};
 use pilothouse_core::event::EventBuilder;
+use pilothouse_core::grant::EffectiveGrants;
 use pilothouse_core::name::{InstallationName, TaskName};
 use pilothouse_core::scope::Place;
 use pilothouse_core::task::Answer;
 
-use crate::grant::EffectiveGrants;
 use crate::log::LogLine;
 use crate::services::{JobStart, Services};
 
@@ -104,7 +104,7 @@ pub struct CallReport {
     /// What is to be committed together with the outcome. Empty when the call failed.
     pub effects: Effects,
     /// The guest's log: `wasi:logging`, standard output and standard error in the order written, and the host's
-    /// remarks on denied calls. Bounded by [`crate::CallLimits::log_bytes_max`]; control characters are escaped.
+    /// remarks on denied calls. Bounded by `limits.log_bytes_max` of the grants; control characters are escaped.
     pub log: Vec<LogLine>,
     /// How many lines were dropped because the log was full.
     pub log_dropped: u64,

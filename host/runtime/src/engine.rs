@@ -1,6 +1,11 @@
 //! Builds the one engine of the process: which WebAssembly is accepted, where its memory comes from, its clock.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::limits;
 
 /// How the runtime is sized.
 #[derive(Clone, Debug)]
@@ -47,4 +52,122 @@ pub enum RuntimeError {
     /// The client for outbound HTTP could not be made.
     #[error("failed to set up outbound HTTP: {0}")]
     Http(String),
+}
+
+/// Room per component instance and per core instance for what the engine keeps of it; JavaScript and Python guests
+/// need more than wasmtime's 1 MiB.
+const INSTANCE_BYTES_MAX: usize = 10 << 20;
+/// Memory that a slot keeps for its next guest: page faults cost more than all the rest of an instantiation. Only with
+/// `PAGEMAP_SCAN` (Linux 6.7), without which the whole of it would be cleared each time.
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+/// Slots that stay bound to a component which no longer runs.
+const WARM_SLOTS_MAX: u32 = 64;
+/// Slots that are given back to the system at once.
+const DECOMMIT_BATCH: usize = 16;
+/// Stack of a guest, and of the fiber that it and the host calls beneath it run on.
+const GUEST_STACK_BYTES: usize = 512 << 10;
+const FIBER_STACK_BYTES: usize = 2 << 20;
+/// Frames of a trap's backtrace: they end in a line for people.
+const BACKTRACE_FRAMES: usize = 16;
+
+/// Builds the engine: with a pool of slots where the address space allows it, else with memory on demand.
+///
+/// # Errors
+/// Neither way is accepted by wasmtime.
+pub(crate) fn build(config: &RuntimeConfig) -> Result<Engine, RuntimeError> {
+    let error = |error: &wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
+    match Engine::new(&settings(InstanceAllocationStrategy::Pooling(pool(config)))) {
+        Ok(engine) => {
+            tracing::info!(instances_max = config.instances_max, allocator = "pool", "EngineBuilt");
+            Ok(engine)
+        }
+        // The pool reserves terabytes of addresses, which containers with RLIMIT_AS do not have.
+        Err(refused) => {
+            let engine = Engine::new(&settings(InstanceAllocationStrategy::OnDemand)).map_err(|it| error(&it))?;
+            tracing::warn!(allocator = "on-demand", reason = %format!("{refused:#}"), "EngineBuilt");
+            Ok(engine)
+        }
+    }
+}
+
+fn pool(config: &RuntimeConfig) -> PoolingAllocationConfig {
+    let instances = config.instances_max.max(1);
+    let resident = if PoolingAllocationConfig::is_pagemap_scan_available() { KEEP_RESIDENT_BYTES } else { 0 };
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(limits::CORE_INSTANCES_MAX))
+        // A call takes a permit for each memory of its component, so one slot for each permit is enough.
+        .total_memories(instances.max(limits::MEMORIES_MAX))
+        .total_tables(instances.saturating_mul(limits::TABLES_MAX))
+        .total_stacks(instances)
+        .max_memory_size(usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX))
+        .max_memories_per_component(limits::MEMORIES_MAX)
+        .max_tables_per_component(limits::TABLES_MAX)
+        .max_core_instances_per_component(limits::CORE_INSTANCES_MAX)
+        .max_component_instance_size(INSTANCE_BYTES_MAX)
+        .max_core_instance_size(INSTANCE_BYTES_MAX)
+        .max_tables_per_module(limits::TABLES_MAX)
+        .table_elements(limits::TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(resident)
+        .max_unused_warm_slots(WARM_SLOTS_MAX)
+        .decommit_batch_size(DECOMMIT_BATCH)
+        .pagemap_scan(wasmtime::Enabled::Auto);
+    pool
+}
+
+fn settings(strategy: InstanceAllocationStrategy) -> Config {
+    let mut config = Config::new();
+    config
+        .allocation_strategy(strategy)
+        .memory_init_cow(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        // No export of the contract is asynchronous, and calls are four times cheaper without.
+        .concurrency_support(false)
+        // What no guest needs is surface that nobody tests.
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false);
+    config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES));
+    config
+}
+
+/// Advances the engine's epoch until it is dropped.
+pub(crate) struct Clock {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Clock {
+    /// Starts the clock on a thread of its own: a timer of the guests' runtime would stand still whenever they do.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(crate) fn start(engine: &Engine) -> Result<Self, RuntimeError> {
+        let (stop, stopped) = mpsc::channel();
+        let engine = engine.weak();
+        let thread = std::thread::Builder::new()
+            .name("guest-clock".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(limits::TICK) == Err(RecvTimeoutError::Timeout) {
+                    match engine.upgrade() {
+                        Some(engine) => engine.increment_epoch(),
+                        None => break,
+                    }
+                }
+            })
+            .map_err(RuntimeError::Threads)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // The thread runs nothing that panics, and nothing depends on how it ended.
+            let _ = thread.join();
+        }
+    }
 }

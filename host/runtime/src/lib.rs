@@ -6,21 +6,36 @@
 //!
 //! Never here: an HTTP server, the layout of the data directory, configuration files, the store.
 
+mod bindings;
+mod cache;
 mod call;
+mod config;
+mod delivery;
 mod engine;
-mod grant;
+mod event;
+mod failure;
+mod granted_outputs;
 mod http;
 mod inspect;
+pub mod job;
+mod jobs;
+mod key_value;
+mod limits;
 mod log;
+mod logging;
+mod outcome;
+pub mod outputs;
 mod plugin;
+mod run;
 mod runtime;
 mod services;
+mod state;
+#[cfg(test)]
+mod tests;
 
 pub use call::{Call, CallContext, CallFailure, CallReport, Effects, Outcome, Settings, TaskInfo};
 pub use engine::{RuntimeConfig, RuntimeError};
-pub use grant::{CallLimits, EffectiveGrants};
-pub use http::{HostRule, HostRuleError, Network, NetworkError};
-pub use inspect::{Inspection, InspectionProblem};
+pub use inspect::{COMPONENT_BYTES_MAX, Inspection, InspectionProblem};
 pub use log::{LOG_LINE_BYTES_MAX, LogLevel, LogLine};
 pub use plugin::{LoadError, Plugin};
 pub use runtime::{Problem, Runtime};

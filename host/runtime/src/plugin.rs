@@ -1,12 +1,35 @@
-//! A loaded plugin, and the way there: inspect, compile or read from the cache, link, instantiate once.
+//! A loaded plugin, and the way there: inspect, compile or read from the cache, link.
+
+use std::sync::Arc;
 
 use pilothouse_core::manifest::Manifest;
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::inspect::Inspection;
+use crate::bindings::exports::pilothouse::plugin::{handler, settings};
+use crate::cache::Cache;
+use crate::inspect::{self, Inspection};
+use crate::limits;
+use crate::state::State;
 
 /// A component that is compiled, linked and known to start. Shared by all calls.
 pub struct Plugin {
     pub(crate) inspection: Inspection,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) handler: handler::GuestIndices,
+    pub(crate) settings: Option<settings::GuestIndices>,
+    /// Permits that one call takes: one for each memory, for memories are what the pool has fewest of.
+    pub(crate) permits: u32,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.manifest.name)
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Plugin {
@@ -17,12 +40,17 @@ impl Plugin {
 
     /// Returns the manifest.
     pub fn manifest(&self) -> &Manifest {
-        &self.inspection.manifest
+        &self.manifest
     }
 
     /// Returns `sha256:` and the hex digest of the component's bytes.
     pub fn digest(&self) -> &str {
         &self.inspection.digest
+    }
+
+    /// Tells whether the component exports `settings`, and so checks settings itself.
+    pub fn validates_settings(&self) -> bool {
+        self.settings.is_some()
     }
 }
 
@@ -55,4 +83,62 @@ pub enum LoadError {
     /// The host failed.
     #[error("{0}")]
     Host(String),
+}
+
+/// Inspects, compiles and links. Blocks for seconds.
+///
+/// # Errors
+/// See [`LoadError`]; never [`LoadError::Start`], for nothing is run.
+pub(crate) fn prepare(
+    engine: &Engine,
+    linker: &Linker<State>,
+    cache: Option<&Cache>,
+    wasm: &[u8],
+) -> Result<Plugin, LoadError> {
+    let inspection = inspect::inspect(wasm)?;
+    let fatal: Vec<&str> =
+        inspection.problems.iter().filter(|it| it.fatal).map(|problem| problem.message.as_str()).collect();
+    if !fatal.is_empty() {
+        return Err(LoadError::Unfit(fatal.join("; ")));
+    }
+    let component = match cache.and_then(|cache| cache.load(engine, &inspection.digest)) {
+        Some(component) => component,
+        None => {
+            // `from_binary`, for `new` also takes text where some dependency turns that on.
+            let component =
+                Component::from_binary(engine, wasm).map_err(|error| LoadError::Compile(one_line(&error)))?;
+            if let Some(cache) = cache {
+                cache.store(engine, &inspection.digest, &component);
+            }
+            component
+        }
+    };
+    // Without the numbers (a component that imports modules) the most is assumed.
+    let memories = component.resources_required().map_or(limits::MEMORIES_MAX, |required| required.num_memories);
+    if memories > limits::MEMORIES_MAX {
+        let max = limits::MEMORIES_MAX;
+        return Err(LoadError::Compile(format!("it has {memories} memories; at most {max} are accepted")));
+    }
+    let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Unfit(unlinked(&error)))?;
+    let handler = handler::GuestIndices::new(&pre).map_err(|error| LoadError::Unfit(one_line(&error)))?;
+    let exports_settings = inspection.exports.iter().any(|export| export.starts_with(inspect::SETTINGS));
+    let settings = exports_settings
+        .then(|| settings::GuestIndices::new(&pre))
+        .transpose()
+        .map_err(|error| LoadError::Unfit(one_line(&error)))?;
+    let manifest = Arc::new(inspection.manifest.clone());
+    Ok(Plugin { inspection, manifest, pre, handler, settings, permits: memories.max(1) })
+}
+
+/// Says in the user's words what wasmtime says about an import that does not fit.
+fn unlinked(error: &wasmtime::Error) -> String {
+    let text = one_line(error);
+    if text.contains("function implementation is missing") || text.contains("was not found") {
+        return format!("it was built against another version of an interface than this host offers ({text})");
+    }
+    text
+}
+
+fn one_line(error: &wasmtime::Error) -> String {
+    crate::log::escape(&format!("{error:#}").replace('\n', " "), 1_000)
 }

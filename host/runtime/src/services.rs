@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::name::{ConnectionName, OutputName, TemplateName};
+
+use crate::outputs::{OutputDirectory, OutputError};
 
 /// Provided by the engine for each call, and already narrowed to its installation and project.
 ///
@@ -39,11 +40,11 @@ pub trait Services: Send + Sync {
     /// No such connection, or its credential cannot be read; never says the credential.
     fn connection(&self, operator_name: &ConnectionName) -> Result<Connection, String>;
 
-    /// Resolves an output directory by the operator's name.
+    /// Opens an output directory by the operator's name, for the installation that is called.
     ///
     /// # Errors
-    /// No such directory in the configuration.
-    fn output_directory(&self, operator_name: &OutputName) -> Result<PathBuf, String>;
+    /// No such directory in the configuration, or it cannot be used.
+    fn output_directory(&self, operator_name: &OutputName) -> Result<OutputDirectory, OutputError>;
 
     /// Checks a job request against its template and returns the id that the job will have; starts nothing.
     ///
@@ -194,4 +195,48 @@ pub enum JobError {
     /// The runner failed; trying again may help.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// What lies behind the imports of a component that is only tried or asked about its settings: nothing.
+pub(crate) struct NoServices;
+
+const NOTHING: &str = "nothing is granted in this call";
+
+#[async_trait::async_trait]
+impl Services for NoServices {
+    async fn emit(&self, _index: u32, _event: EventBuilder) -> Result<(), EmitError> {
+        Err(EmitError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn key_value(&self, _key: &str) -> Result<Option<Vec<u8>>, String> {
+        Err(NOTHING.to_owned())
+    }
+
+    async fn keys(&self, _after: Option<&str>, _limit: usize) -> Result<Vec<String>, String> {
+        Err(NOTHING.to_owned())
+    }
+
+    fn connection(&self, _operator_name: &ConnectionName) -> Result<Connection, String> {
+        Err(NOTHING.to_owned())
+    }
+
+    fn output_directory(&self, _operator_name: &OutputName) -> Result<OutputDirectory, OutputError> {
+        Err(OutputError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn prepare_job(&self, _request: JobRequest) -> Result<String, JobError> {
+        Err(JobError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn job_status(&self, _id: &str) -> Result<JobStatus, JobError> {
+        Err(JobError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn open_artifact(
+        &self,
+        _id: &str,
+        _artifact: &str,
+    ) -> Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>, JobError> {
+        Err(JobError::Unavailable(NOTHING.to_owned()))
+    }
 }
