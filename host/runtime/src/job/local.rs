@@ -258,7 +258,7 @@ impl Jobs {
         let mut environment: BTreeMap<String, String> =
             own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         environment.extend(prepared.environment);
-        environment.insert(JOB_VARIABLE.to_owned(), id.to_owned());
+        environment.insert(JOB_VARIABLE.to_owned(), directory.path().to_string_lossy().into_owned());
         let mut argv = prepared.argv;
         let path = environment.get("PATH").map_or(PATH_DEFAULT, String::as_str);
         // Where it is not found the launch fails and says so: the job ends, and is not refused.
@@ -405,7 +405,7 @@ fn settle(directory: &JobDirectory, id: &str, cgroup: Option<&Path>) -> io::Resu
         if let Some(parent) = cgroup {
             Cgroup::clear(parent, id);
         }
-        let swept = sweep(JOB_VARIABLE, id);
+        let swept = sweep(JOB_VARIABLE, &directory.path().to_string_lossy());
         let rest = if swept { "what it left running was killed" } else { "some of its processes may still run" };
         Outcome::without_end(JobState::Lost, format!("its supervisor died; {rest}"))
     } else if directory.is_cancelled() {

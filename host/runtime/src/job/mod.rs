@@ -38,7 +38,8 @@ pub use template::{
     FileRules, JobLimits, JobTemplate, PARAMETER_BYTES_MAX, ParameterRule, PreparedJob, TemplateProblem,
 };
 
-/// The name of the environment variable by which every process of a job can be told: its value is the job's id.
+/// The environment variable by which every process of a job can be told: its value is the path of the job's directory,
+/// which ends with the job's id. Not the id alone: another host on this machine may have a job of the same id.
 pub const JOB_VARIABLE: &str = "PILOTHOUSE_JOB";
 
 /// An artifact, read from its beginning to where it ended when it was opened.

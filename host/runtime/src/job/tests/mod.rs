@@ -35,6 +35,7 @@ struct Host {
     folder: PathBuf,
     jobs: LocalJobs,
     ended_rx: mpsc::Receiver<JobEnded>,
+    supervisor: SupervisorCommand,
 }
 
 impl Host {
@@ -51,8 +52,9 @@ impl Host {
         let directory = folder.path().join("jobs");
         let mut config = JobsConfig { directory: directory.clone(), supervisor, concurrent_max: 4, cgroup: None };
         change(&mut config);
+        let supervisor = config.supervisor.clone();
         let (jobs, ended_rx) = LocalJobs::new(config).unwrap();
-        Self { folder: directory.canonicalize().unwrap(), jobs, ended_rx }
+        Self { folder: directory.canonicalize().unwrap(), jobs, ended_rx, supervisor }
     }
 
     fn scratch(&self, id: &str) -> PathBuf {

@@ -111,3 +111,21 @@ async fn a_supervisor_that_does_not_work_ends_the_job_with_the_reason() {
     assert_eq!(ended.state, JobState::Failed);
     assert!(ended.reason.as_deref().unwrap().contains("before it started the job"), "{:?}", ended.reason);
 }
+
+/// The host gave the job up, and then a supervisor that it had started gets its turn.
+#[tokio::test]
+async fn a_supervisor_that_comes_too_late_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = Host::with(&folder, |config| config.supervisor.program = "/bin/false".into());
+    assert_eq!(host.run(&shell("echo run >> runs")).await.state, JobState::Failed);
+    let late = Host::new(&folder);
+    let supervisor = late.supervisor.clone();
+    let status = tokio::process::Command::new(&supervisor.program)
+        .args(&supervisor.arguments)
+        .arg(host.folder.join("job/spec.json"))
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(status.await.unwrap().success());
+    assert!(!host.scratch("job").join("runs").exists());
+    assert_eq!(host.jobs.status("job").await.unwrap().state, JobState::Failed);
+}

@@ -83,7 +83,7 @@ async fn a_job_has_nothing_of_the_hosts_environment_and_descriptors() {
         format!("HOME={scratch}"),
         "LANG=C.UTF-8".to_owned(),
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-        "PILOTHOUSE_JOB=job".to_owned(),
+        format!("PILOTHOUSE_JOB={}", host.folder.join("job").display()),
         format!("PLACE=in {scratch}"),
         format!("PWD={scratch}"),
         format!("TMPDIR={scratch}"),
