@@ -112,20 +112,25 @@ async fn a_supervisor_that_does_not_work_ends_the_job_with_the_reason() {
     assert!(ended.reason.as_deref().unwrap().contains("before it started the job"), "{:?}", ended.reason);
 }
 
-/// The host gave the job up, and then a supervisor that it had started gets its turn.
+/// The job got its end while it waited, and then a supervisor that an earlier host had started gets its turn.
 #[tokio::test]
 async fn a_supervisor_that_comes_too_late_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut host = Host::with(&folder, |config| config.supervisor.program = "/bin/false".into());
-    assert_eq!(host.run(&shell("echo run >> runs")).await.state, JobState::Failed);
-    let late = Host::new(&folder);
-    let supervisor = late.supervisor.clone();
-    let status = tokio::process::Command::new(&supervisor.program)
-        .args(&supervisor.arguments)
+    let mut host = Host::with(&folder, |config| config.concurrent_max = 1);
+    host.start("first", &shell(UNTIL_TOLD)).await;
+    host.start("job", &shell("echo run >> runs")).await;
+    host.jobs.cancel("job").await.unwrap();
+    assert_eq!(host.ended().await.state, JobState::Cancelled);
+    // Only the outcome is left to tell.
+    std::fs::remove_file(host.folder.join("job/cancel")).unwrap();
+    let status = tokio::process::Command::new(&host.supervisor.program)
+        .args(&host.supervisor.arguments)
         .arg(host.folder.join("job/spec.json"))
         .stdout(std::process::Stdio::null())
         .status();
     assert!(status.await.unwrap().success());
     assert!(!host.scratch("job").join("runs").exists());
-    assert_eq!(host.jobs.status("job").await.unwrap().state, JobState::Failed);
+    assert_eq!(host.jobs.status("job").await.unwrap().state, JobState::Cancelled);
+    std::fs::write(host.scratch("first").join("go"), "").unwrap();
+    assert_eq!(host.ended().await.id, "first");
 }
