@@ -54,7 +54,7 @@ async fn memory_growth_is_refused_at_the_limit() {
 async fn stack_overflow_ends_the_guest_and_not_the_host() {
     let (_, dead) = stopped("stack_overflow", json!(1)).await;
     assert_eq!(dead.failure, Some(FailureKind::Trap), "{dead:?}");
-    assert!(dead.reason.unwrap().contains("stack"), "the reason names the stack");
+    assert!(dead.reason.as_ref().unwrap().contains("trapped"), "{dead:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +72,16 @@ async fn huge_event_is_refused_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_event_is_refused_with_the_rule_that_it_breaks() {
-    let rules = ["type", "time", "extension-name", "reserved-name", "datacontenttype", "dataschema", "control-character", "json"];
+    let rules = [
+        "type",
+        "time",
+        "extension-name",
+        "reserved-name",
+        "datacontenttype",
+        "dataschema",
+        "control-character",
+        "json",
+    ];
     let host = Host::start(Options::default()).await.unwrap();
     host.install("invalid_event", ONE_ATTEMPT, json!({})).await.unwrap();
     for rule in rules {
@@ -94,8 +103,9 @@ async fn type_not_granted_is_refused_returned_or_emitted() {
 async fn emit_flood_is_cut_at_the_quota() {
     let (host, dead) = stopped("emit_flood", json!(1)).await;
     assert!(dead.failure.is_some());
-    let emitted = host.events_of(RESULT).await.unwrap().len();
-    assert!(emitted <= 64, "{emitted} events were emitted");
+    let emitted = host.events_of(RESULT).await.unwrap();
+    let emitted = emitted.iter().filter(|row| row.caused_by == Some(dead.id)).count();
+    assert_eq!(emitted, 64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +137,11 @@ async fn spoofed_source_and_ids_are_replaced_by_the_hosts() {
     for row in host.events_of(RESULT).await.unwrap() {
         assert_eq!(row.event.source(), "/plugins/spoofed-source");
         assert_eq!(row.actor.as_str(), "plugin:spoofed-source");
-        assert!(row.event.id().parse::<std::net::IpAddr>().is_err() && row.event.id().len() == 36, "{}", row.event.id());
+        assert!(
+            row.event.id().parse::<std::net::IpAddr>().is_err() && row.event.id().len() == 36,
+            "{}",
+            row.event.id()
+        );
     }
 }
 
@@ -153,10 +167,19 @@ async fn foreign_finished_cannot_be_granted_nor_sent() {
 async fn http_denied_reaches_nothing_and_the_log_says_what_would_allow_it() {
     let host = Host::start(Options::default()).await.unwrap();
     let urls = json!([
-        "http://127.0.0.1:1/", "http://localhost:1/", "http://169.254.169.254/latest/meta-data/",
-        "http://[::ffff:169.254.169.254]/", "http://2852039166/", "http://0xa9fea9fe/", "http://0251.0376.0251.0376/",
-        "http://169.254.169.254./", "http://user@169.254.169.254/", "http://[fd00:ec2::254]/", "http://METADATA.google.internal/",
-        "http://forbidden.example.net/", "https://other.connection.internal/",
+        "http://127.0.0.1:1/",
+        "http://localhost:1/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://2852039166/",
+        "http://0xa9fea9fe/",
+        "http://0251.0376.0251.0376/",
+        "http://169.254.169.254./",
+        "http://user@169.254.169.254/",
+        "http://[fd00:ec2::254]/",
+        "http://METADATA.google.internal/",
+        "http://forbidden.example.net/",
+        "https://other.connection.internal/",
     ]);
     let settings = json!({ "urls": urls });
     let report = reported(&host, "http_denied", "http = [\"http://allowed.example.test\"]", settings, json!(1)).await;

@@ -17,7 +17,8 @@ fn trigger(id: &str) -> pilothouse_core::Event {
 
 async fn host_with(mode: &str) -> Host {
     let host = Host::start(Options::default()).await.unwrap();
-    let settings = if mode == "pending" { json!({ "mode": mode, "wake-after-ms": 1 }) } else { json!({ "mode": mode }) };
+    let settings =
+        if mode == "pending" { json!({ "mode": mode, "wake-after-ms": 1 }) } else { json!({ "mode": mode }) };
     host.install("executor", "", settings).await.unwrap();
     host
 }
@@ -140,6 +141,9 @@ async fn monitoring_configure_triggers_the_task_configure_monitoring_with_the_sa
     let accepted = host.send(event("m1", "sh.keptn.event.monitoring.configure", &asked).unwrap()).await.unwrap();
     let triggered = &host.events_of("sh.keptn.event.configure-monitoring.triggered").await.unwrap()[0];
     let data: Value = data(triggered);
-    assert_eq!((data["project"].as_str(), data["configureMonitoring"]["type"].as_str()), (Some("shop"), Some("prometheus")));
+    assert_eq!(
+        (data["project"].as_str(), data["configureMonitoring"]["type"].as_str()),
+        (Some("shop"), Some("prometheus"))
+    );
     assert_eq!(extension(triggered, "shkeptncontext"), accepted.run);
 }

@@ -14,13 +14,13 @@ use pilothouse::engine::clock::SystemClock;
 use pilothouse::engine::telemetry::NoTelemetry;
 use pilothouse::engine::view::{Accepted, InstallRequest, InstallationView, Sender};
 use pilothouse::engine::{Engine, EngineConfig, Resources};
+use pilothouse_core::Event;
 use pilothouse_core::delivery::DeliveryState;
 use pilothouse_core::event::{AttributeValue, EventBuilder};
 use pilothouse_core::grant::{Ceiling, Grants};
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName, TemplateName};
 use pilothouse_core::right::Actor;
 use pilothouse_core::scope::Scope;
-use pilothouse_core::Event;
 use pilothouse_runtime::job::{JobTemplate, JobsConfig, LocalJobs, SupervisorCommand};
 use pilothouse_runtime::{Connection, Runtime, RuntimeConfig};
 use pilothouse_store::sqlite::{SqliteConfig, SqliteStore};
@@ -170,7 +170,13 @@ impl Host {
     ///
     /// # Errors
     /// The file is missing (build the guests with `cargo xtask guests`), or the engine refuses it.
-    pub async fn install_file(&self, file: &Path, name: &str, grants: &str, settings: Value) -> Result<InstallationView> {
+    pub async fn install_file(
+        &self,
+        file: &Path,
+        name: &str,
+        grants: &str,
+        settings: Value,
+    ) -> Result<InstallationView> {
         let wasm = std::fs::read(file).with_context(|| format!("{}: run `cargo xtask guests`", file.display()))?;
         let inspection = self.engine.upload(wasm).await?;
         let request = InstallRequest {
@@ -233,7 +239,12 @@ impl Host {
     ///
     /// # Errors
     /// They are not within [`PATIENCE`].
-    pub async fn wait_deliveries(&self, filter: DeliveryFilter, state: DeliveryState, count: usize) -> Result<Vec<DeliveryRow>> {
+    pub async fn wait_deliveries(
+        &self,
+        filter: DeliveryFilter,
+        state: DeliveryState,
+        count: usize,
+    ) -> Result<Vec<DeliveryRow>> {
         let begun = tokio::time::Instant::now();
         loop {
             let rows = self.store().deliveries(&filter, None, 10_000).await?.items;
@@ -291,7 +302,10 @@ impl Host {
             let filter = DeliveryFilter { event: Some(row.seq), ..DeliveryFilter::default() };
             for delivery in self.store().deliveries(&filter, None, 20).await?.items {
                 let (state, reason) = (delivery.state.as_str(), delivery.reason.clone().unwrap_or_default());
-                text.push_str(&format!("    -> {} {state} attempt {} {reason}\n", delivery.consumer, delivery.attempts));
+                text.push_str(&format!(
+                    "    -> {} {state} attempt {} {reason}\n",
+                    delivery.consumer, delivery.attempts
+                ));
             }
         }
         Ok(text)

@@ -240,7 +240,7 @@ impl Inner {
 
     async fn give_up_interrupted(&self, installation: &Installation, row: &DeliveryRow) -> Result<(), StoreError> {
         let reason = format!("the host stopped during the last of {} attempts; the event may be what stops it", row.attempts);
-        let in_hand = InHand { installation_name: installation.name.clone(), row: row.clone() };
+        let in_hand = InHand { row: row.clone() };
         let settled = unused(row, Settlement::Dead { kind: FailureKind::Interrupted, reason: reason.clone() });
         self.settle_dead(&in_hand, settled, &reason).await
     }

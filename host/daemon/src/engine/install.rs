@@ -16,7 +16,7 @@ use pilothouse_store::{Batch, DeliveryFilter, Settlement, StateKey, StateWrite, 
 
 use super::Inner;
 use super::dispatch::unused;
-use super::installation::{INSTALLATION_KIND, Installation, InstallationRow, ROUTING_KIND, Snapshot};
+use super::installation::{INSTALLATION_KIND, Installation, InstallationRow, ROUTING_KIND, Removal, Snapshot};
 use super::settle::InHand;
 use super::view::{InstallError, InstallRequest, InstallationView, RemoveError, Waiting};
 
@@ -86,7 +86,7 @@ impl Inner {
             scope: request.scope,
             actor: actor.as_str().to_owned(),
             installed_at: self.clock.now(),
-            draining: false,
+            removal: None,
         };
         let installation = Arc::new(Installation {
             name: request.name.clone(),
@@ -183,12 +183,10 @@ impl Inner {
         if open > 0 && waiting == Waiting::Refuse {
             return Err(RemoveError::Waiting(open));
         }
-        if !installation.row.draining {
+        let removal = if waiting == Waiting::DeadLetter { Removal::DeadLetter } else { Removal::Drain };
+        if installation.row.removal != Some(removal) {
             let _guard = self.install_lock.lock().await;
-            self.set_draining(name).await?;
-        }
-        if waiting == Waiting::DeadLetter {
-            self.give_up_all(&installation, actor).await?;
+            self.begin_removal(name, removal, actor).await?;
         }
         let (inner, name) = (Arc::clone(self), name.clone());
         // The removal itself waits for what is under way (and, draining, for what waits); it goes on after a restart.
@@ -196,11 +194,20 @@ impl Inner {
         Ok(())
     }
 
-    async fn set_draining(self: &Arc<Self>, name: &InstallationName) -> Result<(), RemoveError> {
+    async fn begin_removal(
+        self: &Arc<Self>,
+        name: &InstallationName,
+        removal: Removal,
+        actor: &Actor,
+    ) -> Result<(), RemoveError> {
         let old = self.snapshot.load_full();
         let Some(current) = old.installations.get(name) else { return Err(RemoveError::NotFound(name.to_string())) };
-        let row = InstallationRow { draining: true, ..current.row.clone() };
-        let draining = Arc::new(Installation {
+        let row = InstallationRow {
+            removal: Some(removal),
+            actor: actor.as_str().to_owned(),
+            ..current.row.clone()
+        };
+        let removing = Arc::new(Installation {
             name: current.name.clone(),
             row: row.clone(),
             revision: current.revision + 1,
@@ -211,13 +218,13 @@ impl Inner {
             failure: ArcSwapOption::from(current.failure.load_full()),
         });
         let mut installations = old.installations.clone();
-        installations.insert(name.clone(), draining);
+        installations.insert(name.clone(), removing);
         Ok(self.replace(&old, installations, name, current.revision, Some(&row)).await?)
     }
 
     /// Makes dead letters of what waits.
-    async fn give_up_all(&self, installation: &Installation, actor: &Actor) -> Result<(), StoreError> {
-        let reason = format!("the installation `{}` was removed by {}", installation.name, actor.as_str());
+    async fn give_up_all(&self, installation: &Installation) -> Result<(), StoreError> {
+        let reason = format!("the installation `{}` was removed by {}", installation.name, installation.row.actor);
         loop {
             let consumer = Some(installation.name.clone());
             let filter =
@@ -229,7 +236,7 @@ impl Inner {
             for row in page.items {
                 let dead = Settlement::Dead { kind: FailureKind::Host, reason: reason.clone() };
                 let dead = unused(&row, dead);
-                let in_hand = InHand { installation_name: installation.name.clone(), row };
+                let in_hand = InHand { row };
                 self.settle_dead(&in_hand, dead, &reason).await?;
             }
         }
@@ -237,28 +244,35 @@ impl Inner {
 
     /// Removes a draining installation once nothing is owed to it.
     pub(super) async fn finish_removal(self: Arc<Self>, name: InstallationName) {
+        let mut settled = self.settled.subscribe();
         while !self.stopping.is_cancelled() {
+            settled.mark_unchanged();
             match self.try_finish_removal(&name).await {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(installation = %name, %error, "InstallationRemoveError"),
             }
-            let mut head = self.settled.subscribe();
             tokio::select! {
                 () = self.stopping.cancelled() => {}
-                _ = head.changed() => {}
+                _ = settled.changed() => {}
             }
         }
     }
 
     async fn try_finish_removal(self: &Arc<Self>, name: &InstallationName) -> Result<bool, StoreError> {
+        if let Some(installation) = self.installation(name)
+            && installation.row.removal == Some(Removal::DeadLetter)
+        {
+            // Also what an attempt under way at the time of the removal left to be tried again.
+            self.give_up_all(&installation).await?;
+        }
         if self.open_deliveries(name).await? > 0 {
             return Ok(false);
         }
         let _guard = self.install_lock.lock().await;
         let old = self.snapshot.load_full();
         let Some(current) = old.installations.get(name) else { return Ok(true) };
-        if !current.row.draining {
+        if current.row.removal.is_none() {
             // Installed again meanwhile: it stays.
             return Ok(true);
         }
@@ -345,7 +359,7 @@ impl Inner {
         let running = lanes.get(&installation.name).map_or(0, |lane| lane.running.load(std::sync::atomic::Ordering::Relaxed));
         drop(lanes);
         let failure = installation.failure.load_full().map(|reason| reason.to_string());
-        let state = match (&failure, installation.row.draining, installation.plugin.load().is_some()) {
+        let state = match (&failure, installation.row.removal.is_some(), installation.plugin.load().is_some()) {
             (Some(_), _, _) => "failed",
             (None, true, _) => "draining",
             (None, false, true) => "active",

@@ -37,8 +37,18 @@ pub(super) struct InstallationRow {
     pub(super) actor: String,
     /// When.
     pub(super) installed_at: Timestamp,
-    /// Whether it takes no new events, because it is being removed.
-    pub(super) draining: bool,
+    /// Set while it is being removed: it takes no new events.
+    pub(super) removal: Option<Removal>,
+}
+
+/// What becomes of the deliveries that wait for an installation which is being removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Removal {
+    /// They are handled first.
+    Drain,
+    /// They become dead letters.
+    DeadLetter,
 }
 
 /// An installation, ready to be called.
@@ -69,7 +79,7 @@ impl Installation {
 
     /// Returns what it subscribes to; nothing while it drains.
     fn subscribers(&self) -> Vec<Subscriber> {
-        if self.row.draining {
+        if self.row.removal.is_some() {
             return Vec::new();
         }
         Subscriber::of_plugin(&self.manifest, &self.name, &self.row.scope)

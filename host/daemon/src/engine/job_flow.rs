@@ -5,6 +5,7 @@ use pilothouse_core::event::EventBuilder;
 use pilothouse_core::host_event::{HOST_SOURCE, JOB_FINISHED};
 use pilothouse_core::keptn;
 use pilothouse_core::name::InstallationName;
+use pilothouse_core::scope::Place;
 use pilothouse_runtime::job::JobEnded;
 use pilothouse_runtime::{JobError, JobRequest, JobStart};
 use pilothouse_store::{Batch, EventRow, NewDelivery, Seq, StateKey, StateWrite, StoreError};
@@ -36,6 +37,9 @@ pub(super) struct JobRow {
     delivery: DeliveryId,
     /// The run that it belongs to.
     run: Option<String>,
+    /// Project, stage and service of the event that it was started for.
+    #[serde(default)]
+    place: Place,
     /// Depth of the event that it was started for.
     depth: u32,
     /// What was asked for; dropped when the job has ended.
@@ -86,6 +90,7 @@ impl Inner {
                 task: in_hand.row.task.clone(),
                 delivery: in_hand.row.id,
                 run: event.run.clone(),
+                place: event.place.clone(),
                 depth: event.depth,
                 request: Some(start.request.clone()),
                 ended: false,
@@ -204,6 +209,7 @@ impl Inner {
             match plan(&snapshot, event, &Origin::host(Some(job.delivery), job.depth), batch.now) {
                 Ok(mut planned) => {
                     if let Some(first) = planned.first_mut() {
+                        first.place = job.place.clone();
                         first.deliveries.push(told);
                     }
                     batch.events.extend(planned);

@@ -55,9 +55,15 @@ impl CallServices {
         event: EventRow,
         task: Option<TaskInHand>,
     ) -> Self {
-        let scope = event.place.project.clone().unwrap_or_default();
+        let scope = scope(&event, task.as_ref());
         Self { inner, installation, in_hand, event, task, scope }
     }
+}
+
+/// Returns the scope of key-value state: the project of the task in hand, else of the event.
+pub(super) fn scope(event: &EventRow, task: Option<&TaskInHand>) -> String {
+    let place = task.map_or(&event.place, |task| &task.task.place);
+    place.project.clone().unwrap_or_default()
 }
 
 #[async_trait::async_trait]

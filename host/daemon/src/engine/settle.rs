@@ -18,7 +18,7 @@ use super::Inner;
 use super::dispatch::Finished;
 use super::installation::{Installation, Snapshot};
 use super::plan::{Origin, plan};
-use super::services::CallServices;
+use super::services::{CallServices, scope};
 use super::task_flow::{StepError, TaskInHand};
 use super::telemetry::DeliveryEnded;
 
@@ -29,8 +29,6 @@ const SETTLE_ATTEMPTS_MAX: u32 = 32;
 /// The delivery in hand.
 #[derive(Clone)]
 pub(super) struct InHand {
-    /// Whose it is.
-    pub(super) installation_name: InstallationName,
     /// The delivery, its attempts counting the one under way.
     pub(super) row: DeliveryRow,
 }
@@ -59,7 +57,7 @@ impl From<StoreError> for SettleError {
 impl Inner {
     /// Runs one attempt of a claimed delivery to its end.
     pub(super) async fn deliver(self: Arc<Self>, installation: Arc<Installation>, row: DeliveryRow) -> Finished {
-        let in_hand = InHand { installation_name: installation.name.clone(), row };
+        let in_hand = InHand { row };
         let begun = Instant::now();
         let mut retried = false;
         match self.attempt(&installation, &in_hand).await {
@@ -185,7 +183,7 @@ impl Inner {
                 None => None,
             };
             self.add_events(&mut batch, &snapshot, installation, in_hand, event, task.as_ref(), &outcome.events)?;
-            let scope = event.place.project.clone().unwrap_or_default();
+            let scope = scope(event, task.as_ref());
             batch.key_values.extend(report.effects.key_values.iter().map(|(key, value)| KeyValueWrite {
                 owner: installation.name.clone(),
                 scope: scope.clone(),
@@ -267,7 +265,12 @@ impl Inner {
             {
                 let origin = Origin::host(Some(row.id), event.depth.saturating_add(1));
                 match plan(&snapshot, told, &origin, batch.now) {
-                    Ok(planned) => batch.events.extend(planned),
+                    Ok(mut planned) => {
+                        if let Some(first) = planned.first_mut() {
+                            first.place = event.place.clone();
+                        }
+                        batch.events.extend(planned);
+                    }
                     Err(error) => tracing::error!(delivery = %row.id, %error, "DeadLetterEventError"),
                 }
             }

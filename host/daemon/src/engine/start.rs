@@ -103,7 +103,7 @@ impl Engine {
         });
         let snapshot = inner.read_installations().await?;
         let draining: Vec<_> =
-            snapshot.installations.values().filter(|it| it.row.draining).map(|it| it.name.clone()).collect();
+            snapshot.installations.values().filter(|it| it.row.removal.is_some()).map(|it| it.name.clone()).collect();
         inner.snapshot.store(Arc::new(snapshot));
         let interrupted = inner.store.recover_running(now).await?;
         if !interrupted.is_empty() {
