@@ -18,6 +18,9 @@ use crate::workspace::{GUEST_TARGET, PLUGINS, Workspace};
 /// The cargo profile of plugins and guests; small, because every byte is compiled again at install.
 const PROFILE: &str = "plugin";
 
+/// The guest of `tests/guests` that the demo runs; the bundle has it as `demo-<name>`.
+const DEMO_GUEST: &str = "fragile";
+
 /// Languages with a guest in `tests/guests/<language>`, each built by a `build.sh` of its own.
 const LANGUAGES: [&str; 3] = ["c", "js", "python"];
 
@@ -50,8 +53,20 @@ pub(crate) fn build_plugins(workspace: &Workspace) -> Result<()> {
         let manifest = workspace.root().join("plugins").join(name).join("plugin.toml");
         install(&built.join(format!("plugin_{name}.wasm")), &product, Some(&manifest))?;
     }
+    build_demo_guest(workspace)?;
     println!("guests: {} plugins in {}", PLUGINS.len(), workspace.plugins_out().display());
     Ok(())
+}
+
+/// Builds the plugin with a mistake that the demo shows, beside the bundled ones.
+fn build_demo_guest(workspace: &Workspace) -> Result<()> {
+    let target = workspace.target().join("guests");
+    let mut build = cargo(workspace);
+    build.args(["build", "--example", DEMO_GUEST, "--target", GUEST_TARGET, "--profile", PROFILE]);
+    build.arg("--manifest-path").arg(workspace.root().join("tests/guests/Cargo.toml")).arg("--target-dir").arg(&target);
+    shell::run(&mut build)?;
+    let built = target.join(GUEST_TARGET).join(PROFILE).join("examples").join(format!("{DEMO_GUEST}.wasm"));
+    install(&built, &workspace.plugins_out().join(format!("demo-{DEMO_GUEST}.wasm")), None)
 }
 
 /// Builds the guests in Rust: each example of `tests/guests` is one component.
@@ -127,7 +142,8 @@ fn build_language(workspace: &Workspace, language: &str) -> Result<()> {
 fn install(component: &Path, product: &Path, manifest: Option<&PathBuf>) -> Result<()> {
     create_parent(product)?;
     let bytes = fs::read(component).with_context(|| format!("failed to read component `{}`", component.display()))?;
-    let temporary = product.with_extension("new");
+    // Beside the source: the daemon's build script looks at the time of the folder, too.
+    let temporary = component.with_extension("new");
     fs::write(&temporary, bytes).with_context(|| format!("failed to write `{}`", temporary.display()))?;
     if let Some(manifest) = manifest {
         section::add_manifest(&temporary, manifest)?;

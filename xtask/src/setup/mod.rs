@@ -35,6 +35,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     wasm_target(workspace)?;
     program::install(workspace, purpose)?;
     if purpose == Purpose::Test {
+        rust_components(workspace)?;
         nextest(workspace)?;
         node_packages(workspace)?;
         python_packages(workspace)?;
@@ -73,6 +74,17 @@ fn wasm_target(workspace: &Workspace) -> Result<()> {
             "rustup added {GUEST_TARGET} to its own toolchain, but `rustc` on PATH is another one ({sysroot}): put \
              rustup's first on PATH"
         );
+    }
+    Ok(())
+}
+
+/// Adds rustfmt and clippy where the toolchain was installed without them.
+fn rust_components(workspace: &Workspace) -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if !shell::succeeds(cargo(workspace).args([subcommand, "--version"])) {
+            shell::run(command(workspace, "rustup").args(["component", "add", component]))
+                .with_context(|| format!("`cargo {subcommand}` is missing: install the component `{component}`"))?;
+        }
     }
     Ok(())
 }
