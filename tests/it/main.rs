@@ -2,7 +2,10 @@
 //!
 //! The guests are built by `cargo xtask guests`; a test that misses its guest fails and says so.
 
+mod crash;
 mod flow;
 mod hostile;
 mod jobs;
+mod program;
+mod start;
 mod tasks;
