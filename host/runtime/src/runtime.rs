@@ -43,8 +43,8 @@ pub struct Problem {
 
 /// Runs plugins. One per process, for it holds the threads, the pool and the clock that all plugins share.
 pub struct Runtime {
-    host: Host,
-    linker: Arc<Linker<State>>,
+    pub(crate) host: Host,
+    pub(crate) linker: Arc<Linker<State>>,
     cache: Arc<Option<Cache>>,
     /// Taken only when the runtime is dropped.
     guests: Option<tokio::runtime::Runtime>,
