@@ -1,0 +1,150 @@
+//! The command line: one file per noun. Everything but the commands that work on files goes through the documented API,
+//! as any other client does.
+//!
+//! Errors are printed once, by [`main`]: what failed, what caused it, and what to do next.
+
+mod api;
+mod backup;
+mod complete;
+mod config;
+mod connection;
+mod delivery;
+mod doctor;
+mod error;
+mod event;
+mod plugin;
+mod send;
+mod serve;
+mod tail;
+mod task;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod token;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use error::{CliError, Exit};
+pub use terminal::{Format, Terminal};
+
+/// Address of the host that the commands talk to, unless told otherwise: the default of `serve`.
+pub const URL_DEFAULT: &str = "http://127.0.0.1:8500";
+
+/// Control plane for continuous delivery and automated operations: events in, sandboxed plugins, results out.
+#[derive(Debug, Parser)]
+#[command(name = "pilothouse", version, max_term_width = 100, after_help = EXIT_HELP)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_HELP: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 wrong configuration · 4 host not reached · \
+5 refused by the host · 6 the host failed · 7 data folder not usable · 8 address not usable · \
+9 a program is missing · 130 interrupted";
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Address of the host.
+    #[arg(long, global = true, env = "PILOTHOUSE_URL", default_value = URL_DEFAULT, value_name = "URL")]
+    url: String,
+    /// Token to sign in with. Better in the environment, where other users do not see it.
+    #[arg(long, global = true, env = "PILOTHOUSE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Form of the output: `table` for people, `json` for programs.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORM")]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the host.
+    Serve(serve::ServeCommand),
+    /// See all of it at work: one event in, real tools driven, and what happens when something goes wrong.
+    Demo(crate::demo::DemoCommand),
+    /// Send events, and see what became of them.
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// See what is owed to plugins, and redrive dead letters.
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
+    /// See who was asked to do what, and who answered.
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+    /// Inspect, install, run and write plugins.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// See and test the outside endpoints of the configuration.
+    #[command(subcommand)]
+    Connection(connection::ConnectionCommand),
+    /// Make and revoke tokens.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Copy everything that the host keeps, while it works.
+    Backup(backup::BackupCommand),
+    /// Put a backup into a new data folder; the host must not run.
+    Restore(backup::RestoreCommand),
+    /// Check the configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look for what is wrong with this machine, the configuration and the host.
+    Doctor(doctor::DoctorCommand),
+    /// Print a completion script for a shell.
+    Completions(complete::CompletionsCommand),
+    /// Supervise one job; the host starts this by itself.
+    #[command(hide = true)]
+    Supervise {
+        /// The specification of the job.
+        spec: std::path::PathBuf,
+    },
+}
+
+/// Runs the program: parses its arguments, does what they say, prints an error once.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Supervise { spec } = &cli.command {
+        // Before any thread is started: a supervisor sets limits and a session for the whole process.
+        return pilothouse_runtime::job::supervise(spec);
+    }
+    let mut terminal = Terminal::of_process(cli.global.output);
+    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(cli, &mut terminal)),
+        Err(error) => Err(CliError::new(Exit::Failed, "cannot start threads").caused_by(&error)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.error(&error.to_string());
+            error.exit().into()
+        }
+    }
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// What failed, why, and what to do next.
+pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(command) => command.run(terminal).await,
+        Command::Demo(command) => command.run().await,
+        Command::Event(command) => command.run(&global, terminal).await,
+        Command::Delivery(command) => command.run(&global, terminal).await,
+        Command::Task(command) => command.run(&global, terminal).await,
+        Command::Plugin(command) => command.run(&global, terminal).await,
+        Command::Connection(command) => command.run(&global, terminal).await,
+        Command::Token(command) => command.run(&global, terminal).await,
+        Command::Backup(command) => command.run(&global, terminal).await,
+        Command::Restore(command) => command.run(terminal),
+        Command::Config(command) => command.run(terminal),
+        Command::Doctor(command) => command.run(&global, terminal).await,
+        Command::Completions(command) => command.run(terminal),
+        Command::Supervise { .. } => Err(CliError::new(Exit::Usage, "`supervise` is started by the host only")),
+    }
+}

@@ -1,0 +1,130 @@
+//! `pilothouse plugin inspect`: what a component is, in words that an operator can decide by.
+
+use std::path::Path;
+
+use pilothouse_core::grant::{Grants, missing_grants};
+use pilothouse_core::manifest::Manifest;
+use pilothouse_runtime::Inspection;
+
+use super::{inspected, read_component};
+use crate::cli::terminal::Format;
+use crate::cli::{CliError, Exit, Terminal};
+use crate::http::plugins::PluginView;
+
+pub(super) fn run(file: &Path, terminal: &mut Terminal) -> Result<(), CliError> {
+    let inspection = inspected(&read_component(file)?)?;
+    if terminal.format == Format::Json {
+        terminal.json(&PluginView::from(inspection.clone()))?;
+    } else {
+        for line in describe(&inspection) {
+            terminal.line(&line)?;
+        }
+    }
+    fatal(&inspection)
+}
+
+/// Refuses a component that cannot be installed.
+pub(super) fn fatal(inspection: &Inspection) -> Result<(), CliError> {
+    let fatal: Vec<_> = inspection.problems.iter().filter(|problem| problem.fatal).collect();
+    if fatal.is_empty() {
+        return Ok(());
+    }
+    let error = CliError::new(Exit::Usage, "this component cannot be installed");
+    Err(fatal.into_iter().fold(error, |error, problem| error.because(&problem.message)))
+}
+
+/// Says what a component is and asks for.
+pub(super) fn describe(inspection: &Inspection) -> Vec<String> {
+    let manifest = &inspection.manifest;
+    let mut lines = vec![
+        format!("{} {}: {}", manifest.name, manifest.version, manifest.description),
+        format!("  {}, {} bytes", inspection.digest, inspection.size_bytes),
+    ];
+    if let Some(licence) = &manifest.licence {
+        lines.push(format!("  licence {licence}"));
+    }
+    section(&mut lines, "It executes the tasks", manifest.tasks.iter().map(|task| task.name.to_string()));
+    section(&mut lines, "It observes", manifest.subscriptions.iter().map(|one| shown(&one.filter)));
+    section(&mut lines, "It sends", manifest.emits.iter().cloned());
+    section(&mut lines, "It asks for", asked(manifest));
+    section(&mut lines, "It imports", inspection.imports.iter().cloned());
+    section(
+        &mut lines,
+        "Note",
+        inspection
+            .problems
+            .iter()
+            .map(|problem| format!("{}{}", if problem.fatal { "cannot be installed: " } else { "" }, problem.message)),
+    );
+    lines
+}
+
+fn shown(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn section(lines: &mut Vec<String>, heading: &str, items: impl IntoIterator<Item = String>) {
+    let items: Vec<String> = items.into_iter().map(|item| format!("  - {item}")).collect();
+    if !items.is_empty() {
+        lines.push(format!("{heading}:"));
+        lines.extend(items);
+    }
+}
+
+/// What a manifest asks for, each with the author's reason.
+fn asked(manifest: &Manifest) -> Vec<String> {
+    let optional = |optional: bool| if optional { " (can do without)" } else { "" };
+    let http = manifest.http.iter().map(|http| format!("HTTP to {}: {}", http.hosts.join(", "), http.reason));
+    let connections = manifest
+        .connections
+        .iter()
+        .map(|one| format!("the connection `{}`{}: {}", one.name, optional(one.optional), one.reason));
+    let jobs = manifest
+        .jobs
+        .iter()
+        .map(|one| format!("the job template `{}`{}: {}", one.name, optional(one.optional), one.reason));
+    let outputs = manifest
+        .outputs
+        .iter()
+        .map(|one| format!("the output folder `{}`{}: {}", one.name, optional(one.optional), one.reason));
+    let keyvalue = manifest.keyvalue.iter().map(|one| format!("state between deliveries: {}", one.reason));
+    http.chain(connections).chain(jobs).chain(outputs).chain(keyvalue).collect()
+}
+
+/// Says what grants give, and what they leave out.
+pub(super) fn describe_grants(manifest: &Manifest, grants: &Grants) -> Vec<String> {
+    let mut lines = Vec::new();
+    let pairs = |what: &str, plugin: &str, operator: &str| format!("{what} `{operator}`, which it calls `{plugin}`");
+    let http = grants.http.iter().map(|rule| format!("HTTP to {rule}"));
+    let networks = grants.networks.iter().map(|network| format!("private addresses in {network}"));
+    let connections =
+        grants.connections.iter().map(|(plugin, operator)| pairs("the connection", plugin.as_str(), operator.as_str()));
+    let jobs =
+        grants.jobs.iter().map(|(plugin, operator)| pairs("the job template", plugin.as_str(), operator.as_str()));
+    let outputs =
+        grants.outputs.iter().map(|(plugin, operator)| pairs("the output folder", plugin.as_str(), operator.as_str()));
+    let keyvalue = grants.keyvalue.then(|| "state between deliveries".to_owned());
+    section(
+        &mut lines,
+        "It is given",
+        http.chain(networks).chain(connections).chain(jobs).chain(outputs).chain(keyvalue),
+    );
+    if lines.is_empty() {
+        lines.push("It is given nothing.".to_owned());
+    }
+    section(&mut lines, "It is not given", missing_grants(manifest, grants));
+    lines
+}
+
+/// Grants everything that a manifest asks for, each thing under the plugin's own name for it.
+pub(super) fn everything(manifest: &Manifest) -> Grants {
+    Grants {
+        http: manifest.http.iter().flat_map(|http| http.hosts.iter().cloned()).collect(),
+        networks: Vec::new(),
+        connections: manifest.connections.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
+        jobs: manifest.jobs.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
+        outputs: manifest.outputs.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
+        keyvalue: manifest.keyvalue.is_some(),
+        limits: pilothouse_core::manifest::LimitsRequest::default(),
+    }
+}

@@ -1,0 +1,186 @@
+//! The HTTP API as a value: [`router`] makes it from an [`AppState`], and tests call it without a socket.
+//!
+//! Every path but `/healthz`, `/readyz` and `OPTIONS` needs a token ([`guard`]), and each handler asks for the right that
+//! it needs. Wire types live here, beside their handlers; the domain's types do not travel.
+//!
+//! Never here: sockets and signals ([`crate::serve`]), decisions about events ([`crate::engine`]).
+
+mod backup;
+mod body;
+pub mod connections;
+pub mod deliveries;
+pub mod events;
+mod guard;
+pub mod health;
+pub mod ingest;
+mod metrics;
+mod openapi;
+pub mod plugins;
+mod problem;
+mod query;
+mod tail;
+pub mod tasks;
+#[cfg(test)]
+mod tests;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post};
+use axum::{Router, middleware};
+use pilothouse_store::Store;
+use tokio::sync::{Semaphore, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use backup::{BackupBody, BackupMade};
+pub use guard::{HEADER_BYTES_MAX, HEADER_COUNT_MAX, OPEN_PATHS, RateLimiter, TARGET_BYTES_MAX};
+pub use openapi::Description;
+pub use problem::Problem;
+pub use tail::{STALL_MAX, TAILS_MAX};
+
+use crate::auth::Tokens;
+use crate::config::{Config, Connections};
+use crate::engine::Engine;
+use crate::engine::clock::Clock;
+use crate::metrics::Metrics;
+
+/// Largest JSON body of the administrative paths: an installation's settings and grants.
+pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What every handler needs; cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    tokens: Arc<Tokens>,
+    connections: Arc<Connections>,
+    config: ArcSwap<Config>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    rate: RateLimiter,
+    tails: Arc<Semaphore>,
+    client: reqwest::Client,
+    stopping: watch::Receiver<bool>,
+}
+
+/// What an [`AppState`] is made of.
+pub struct Parts {
+    /// Accepts and answers.
+    pub engine: Engine,
+    /// Who may talk to the host.
+    pub tokens: Arc<Tokens>,
+    /// Outside endpoints.
+    pub connections: Arc<Connections>,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Becomes true when the host begins to stop.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl AppState {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// The HTTP client for tests of connections could not be made: there are no root certificates.
+    pub fn new(parts: Parts) -> Result<Self, reqwest::Error> {
+        let Parts { engine, tokens, connections, config, clock, metrics, stopping } = parts;
+        let client = crate::client::http_client()?;
+        let rate = RateLimiter::new(config.limits.requests_per_second);
+        let tails = Arc::new(Semaphore::new(TAILS_MAX));
+        let config = ArcSwap::new(config);
+        Ok(Self(Arc::new(Inner { engine, tokens, connections, config, clock, metrics, rate, tails, client, stopping })))
+    }
+
+    /// Replaces the configuration after a reload.
+    pub fn set_config(&self, config: Arc<Config>) {
+        self.0.config.store(config);
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    fn store(&self) -> &Arc<dyn Store> {
+        self.0.engine.store()
+    }
+
+    fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.0.config.load_full()
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn rate(&self) -> &RateLimiter {
+        &self.0.rate
+    }
+
+    fn tails(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.tails)
+    }
+
+    fn client(&self) -> &reqwest::Client {
+        &self.0.client
+    }
+
+    fn stopping(&self) -> watch::Receiver<bool> {
+        self.0.stopping.clone()
+    }
+}
+
+/// Makes the whole API.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/v1/events", get(events::list).post(ingest::send).options(ingest::options))
+        .route("/v1/events/tail", get(tail::tail))
+        .route("/v1/events/{seq}", get(events::one))
+        .route("/v1/events/{seq}/trace", get(events::trace))
+        .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/deliveries/{id}", get(deliveries::one))
+        .route("/v1/deliveries/{id}/redrive", post(deliveries::redrive))
+        .route("/v1/tasks", get(tasks::list))
+        .route("/v1/tasks/{id}", get(tasks::one))
+        .route("/v1/plugins", post(plugins::upload))
+        .route("/v1/installations", get(plugins::list))
+        .route("/v1/installations/{name}", get(plugins::one).put(plugins::install).delete(plugins::remove))
+        .route("/v1/connections", get(connections::list))
+        .route("/v1/connections/{name}/test", post(connections::test))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{name}", delete(tokens::revoke))
+        .route("/v1/backup", post(backup::create))
+        .route("/v1/openapi.json", get(openapi::openapi))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::scrape))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::path_not_found)
+        .layer(DefaultBodyLimit::max(JSON_BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(state)
+}
+
+/// A bug in a handler ends one request and not the host. The panic's text stays in the log.
+fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> axum::response::Response {
+    axum::response::IntoResponse::into_response(Problem::internal(&"a handler panicked"))
+}

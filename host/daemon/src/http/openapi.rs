@@ -1,0 +1,38 @@
+//! The API's description, made from the handlers, and kept in `docs/openapi.json`.
+
+use axum::Json;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{backup, connections, deliveries, events, health, ingest, metrics, plugins, tail, tasks, tokens};
+
+/// The description of every path.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Pilothouse", description = "Events in, deliveries to sandboxed plugins, results out. Errors are `application/problem+json` (RFC 9457)."),
+    paths(
+        ingest::send, events::list, events::one, events::trace, tail::tail,
+        deliveries::list, deliveries::one, deliveries::redrive, tasks::list, tasks::one,
+        plugins::upload, plugins::list, plugins::one, plugins::install, plugins::remove,
+        connections::list, connections::test, tokens::list, tokens::create, tokens::revoke, backup::create,
+        health::healthz, health::readyz, metrics::scrape, openapi,
+    ),
+    security(("token" = [])),
+    modifiers(&Token)
+)]
+pub struct Description;
+
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// Returns this description.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "host", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Description::openapi())
+}

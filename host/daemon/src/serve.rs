@@ -1,0 +1,229 @@
+//! Wires everything to a socket: [`Host::start`] opens the store and starts the engine, [`Host::run`] serves until it is
+//! told to stop, and then drains with a deadline.
+//!
+//! The caller owns the socket and the signals, so that tests can have their own.
+
+mod connection;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulShutdown;
+use pilothouse_runtime::job::{JobsConfig, LocalJobs, SupervisorCommand};
+use pilothouse_runtime::{Runtime, RuntimeConfig};
+use pilothouse_store::Store;
+use pilothouse_store::sqlite::{SqliteConfig, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::auth::{TokenText, Tokens};
+use crate::config::{Config, Connections};
+use crate::data_dir::{CACHE_DIR, COMPONENTS_DIR, JOBS_DIR, OUTPUTS_DIR, STORE_FILE};
+use crate::engine::clock::{Clock, SystemClock};
+use crate::engine::{Engine, EngineConfig};
+use crate::http::{AppState, Parts, router};
+use crate::metrics::Metrics;
+use crate::resources::ConfiguredResources;
+pub use error::{ServeError, bind};
+
+/// Jobs that run at one time; the others wait in the order of their start. A load test takes a machine to itself.
+pub const JOBS_CONCURRENT_MAX: usize = 4;
+/// Wait after a failed `accept`, which fails again at once while the process has no file descriptors left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a host is started with.
+pub struct StartOptions {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// How the supervisor of a job is started: this very program, in production.
+    pub supervisor: SupervisorCommand,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl StartOptions {
+    /// Options for production.
+    ///
+    /// # Errors
+    /// The path of this program cannot be found.
+    pub fn new(config: Arc<Config>) -> Result<Self, ServeError> {
+        let program = std::env::current_exe().map_err(ServeError::Program)?;
+        let supervisor = SupervisorCommand { program, arguments: vec!["supervise".to_owned()] };
+        Ok(Self { config, supervisor, clock: Arc::new(SystemClock) })
+    }
+}
+
+/// A host that is ready to serve.
+pub struct Host {
+    app: AppState,
+    engine: Engine,
+    store: Arc<dyn Store>,
+    connections: Arc<Connections>,
+    resources: Arc<ConfiguredResources>,
+    config: Arc<Config>,
+    stopping: watch::Sender<bool>,
+}
+
+/// A host that has just been started.
+pub struct Started {
+    /// The host.
+    pub host: Host,
+    /// The admin token, if this was the first start. It is shown this once.
+    pub first_token: Option<TokenText>,
+}
+
+/// Changes a running host's configuration; cheap to clone.
+#[derive(Clone)]
+pub struct Reloader {
+    app: AppState,
+    engine: Engine,
+    connections: Arc<Connections>,
+    resources: Arc<ConfiguredResources>,
+}
+
+impl Reloader {
+    /// Takes connections with their credentials, job templates and output folders from `config`; all else needs a
+    /// restart.
+    pub fn reload(&self, config: &Arc<Config>) {
+        self.connections.reload(&config.connections);
+        self.resources.set_config(Arc::clone(config));
+        self.engine.set_job_templates(config.jobs.clone());
+        self.app.set_config(Arc::clone(config));
+        tracing::info!(connections = config.connections.len(), jobs = config.jobs.len(), "ConfigReloaded");
+    }
+}
+
+/// How the end of a host went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Whether every request ended by itself.
+    pub requests: bool,
+    /// Whether every delivery under way ended by itself. One that did not is tried again after the next start.
+    pub deliveries: bool,
+}
+
+impl Host {
+    /// Opens the store, starts the runtime and the engine, and takes up what an earlier host left.
+    ///
+    /// # Errors
+    /// [`ServeError`] names what cannot be used and what to do about it.
+    pub async fn start(options: StartOptions) -> Result<Started, ServeError> {
+        let StartOptions { config, supervisor, clock } = options;
+        let data_dir = &config.data_dir;
+        crate::data_dir::create(data_dir).map_err(|error| ServeError::DataDir { path: data_dir.clone(), error })?;
+        let mut store_config = SqliteConfig::new(data_dir.join(STORE_FILE));
+        store_config.size_bytes_max = config.retention.size_max.0;
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(store_config)).await;
+        let store: Arc<dyn Store> = Arc::new(opened.map_err(|error| ServeError::Interrupted(error.to_string()))??);
+        let connections = Arc::new(Connections::read(&config.connections));
+        let resources = Arc::new(ConfiguredResources::new(Arc::clone(&connections), Arc::clone(&config)));
+        let metrics = Arc::new(Metrics::default());
+        let jobs_config = JobsConfig {
+            directory: data_dir.join(JOBS_DIR),
+            supervisor,
+            concurrent_max: JOBS_CONCURRENT_MAX,
+            cgroup: pilothouse_runtime::job::delegated_cgroup(),
+        };
+        let (jobs, jobs_ended) = LocalJobs::new(jobs_config).map_err(ServeError::Jobs)?;
+        let engine = Engine::start(EngineConfig {
+            store: Arc::clone(&store),
+            runtime: Arc::new(Runtime::new(runtime_config(&config))?),
+            clock: Arc::clone(&clock),
+            resources: Arc::clone(&resources) as _,
+            jobs: Arc::new(jobs),
+            jobs_ended,
+            job_templates: config.jobs.clone(),
+            telemetry: Arc::clone(&metrics) as _,
+            components_dir: data_dir.join(COMPONENTS_DIR),
+            outputs_dir: data_dir.join(OUTPUTS_DIR),
+            ceiling: config.ceiling.limits(),
+            permits: usize::try_from(config.runtime.instances).unwrap_or(usize::MAX),
+            retention: Some(config.retention.policy()),
+        })
+        .await?;
+        let tokens = Arc::new(Tokens::open(Arc::clone(&store), Arc::clone(&clock)).await?);
+        let first_token = tokens.ensure_admin().await?;
+        let (stopping, stopping_rx) = watch::channel(false);
+        let app = AppState::new(Parts {
+            engine: engine.clone(),
+            tokens,
+            connections: Arc::clone(&connections),
+            config: Arc::clone(&config),
+            clock,
+            metrics,
+            stopping: stopping_rx,
+        })
+        .map_err(ServeError::Client)?;
+        Ok(Started { host: Self { app, engine, store, connections, resources, config, stopping }, first_token })
+    }
+
+    /// Returns what reloads the configuration while [`Host::run`] has the host.
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            app: self.app.clone(),
+            engine: self.engine.clone(),
+            connections: Arc::clone(&self.connections),
+            resources: Arc::clone(&self.resources),
+        }
+    }
+
+    /// Returns the API without a socket.
+    pub fn app(&self) -> AppState {
+        self.app.clone()
+    }
+
+    /// Serves until `shutdown` ends, then lets requests and deliveries in flight end, at most for `drain-timeout`.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
+        let app = router(self.app.clone());
+        let limits = &self.config.limits;
+        let places =
+            Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
+        let graceful = GracefulShutdown::new();
+        tokio::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                accepted = connection::accept(&listener, &places) => accepted,
+                () = &mut shutdown => break,
+            };
+            match accepted {
+                Ok((stream, place)) => connection::spawn(stream, place, app.clone(), limits, &graceful),
+                Err(error) => {
+                    tracing::warn!(%error, "AcceptError");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+        // Nobody is let in any more, and a new connection is refused at once instead of waiting in the queue.
+        drop(listener);
+        self.drain(graceful).await
+    }
+
+    async fn drain(self, graceful: GracefulShutdown) -> Drained {
+        let deadline = self.config.drain_timeout.0;
+        tracing::info!(?deadline, "DrainStarted");
+        let _ = self.stopping.send(true);
+        let requests = async { tokio::time::timeout(deadline, graceful.shutdown()).await.is_ok() };
+        let (requests, deliveries) = tokio::join!(requests, self.engine.drain(deadline));
+        self.store.close().await;
+        if requests && deliveries {
+            tracing::info!("DrainFinished");
+        } else {
+            tracing::warn!(requests, deliveries, "DrainCutOff");
+        }
+        Drained { requests, deliveries }
+    }
+}
+
+fn runtime_config(config: &Config) -> RuntimeConfig {
+    let defaults = RuntimeConfig::default();
+    let threads = usize::try_from(config.runtime.guest_threads).unwrap_or(0);
+    RuntimeConfig {
+        instances_max: config.runtime.instances,
+        memory_bytes_max: config.ceiling.memory.0,
+        cache_dir: Some(config.data_dir.join(CACHE_DIR)),
+        guest_threads: if threads == 0 { defaults.guest_threads } else { threads },
+    }
+}
