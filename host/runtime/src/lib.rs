@@ -11,6 +11,7 @@ mod cache;
 mod call;
 mod config;
 mod delivery;
+mod embed;
 mod engine;
 mod event;
 mod failure;
@@ -34,6 +35,7 @@ mod state;
 mod tests;
 
 pub use call::{Call, CallContext, CallFailure, CallReport, Effects, Outcome, Settings, TaskInfo};
+pub use embed::embed_manifest;
 pub use engine::{RuntimeConfig, RuntimeError};
 pub use inspect::{COMPONENT_BYTES_MAX, Inspection, InspectionProblem};
 pub use log::{LOG_LINE_BYTES_MAX, LogLevel, LogLine};
