@@ -94,7 +94,7 @@ pub struct Context<'a>(Source<'a>);
 #[derive(Debug)]
 enum Source<'a> {
     Host(&'a wit::Context),
-    Fixed(FixedContext, std::cell::RefCell<Vec<Event>>),
+    Fixed(Box<FixedContext>, std::cell::RefCell<Vec<Event>>),
 }
 
 /// Asks the host, or takes the field of a context made by hand.
@@ -114,7 +114,7 @@ impl<'a> Context<'a> {
 
     /// Makes a context by hand, for a native test of a handler.
     pub fn fixed(values: FixedContext) -> Self {
-        Self(Source::Fixed(values, std::cell::RefCell::default()))
+        Self(Source::Fixed(Box::new(values), std::cell::RefCell::default()))
     }
 
     /// Returns what was emitted so far through a context made by hand; nothing for the host's.
@@ -206,5 +206,25 @@ impl<'a> Context<'a> {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_made_by_hand_answers_like_the_host_and_remembers_what_was_emitted() {
+        let task = Task {
+            name: "test".to_owned(),
+            triggered_id: "1".to_owned(),
+            run: "r".to_owned(),
+            cause: Cause::Triggered,
+        };
+        let values = FixedContext { attempt: 2, task: Some(task.clone()), ..FixedContext::default() };
+        let context = Context::fixed(values);
+        assert_eq!((context.attempt(), context.task(), context.project()), (2, Some(task), None));
+        context.emit(Event::builder("com.example.progress.v1")).unwrap();
+        assert_eq!(context.emitted().len(), 1);
     }
 }
