@@ -8,12 +8,15 @@ use pilothouse_sdk::http::Response;
 
 use crate::tools::Tools;
 
+/// A path, and the fields sent with it.
+pub(crate) type Call = (String, Vec<(String, String)>);
+
 /// Holds what was written, and answers as told. The last answer of a path repeats.
 #[derive(Default)]
 pub(crate) struct StandIn {
     pub(crate) files: RefCell<BTreeMap<String, String>>,
     pub(crate) state: RefCell<BTreeMap<String, Vec<u8>>>,
-    pub(crate) calls: RefCell<Vec<(String, Vec<(String, String)>)>>,
+    pub(crate) calls: RefCell<Vec<Call>>,
     answers: RefCell<BTreeMap<String, VecDeque<Result<Response, Failure>>>>,
 }
 
