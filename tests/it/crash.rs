@@ -25,7 +25,14 @@ fn rounds() -> usize {
 }
 
 /// Sends events until the host is gone; notes the ids that were acknowledged.
-async fn load(url: String, token: String, prefix: String, acked: Arc<Mutex<BTreeSet<String>>>, count: Arc<AtomicUsize>, stop: Arc<AtomicBool>) {
+async fn load(
+    url: String,
+    token: String,
+    prefix: String,
+    acked: Arc<Mutex<BTreeSet<String>>>,
+    count: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) {
     let client = client();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -72,7 +79,11 @@ async fn check(data: &Path, acked: &BTreeSet<String>) {
         for row in rows {
             match row.event.ty() {
                 "com.example.said.v1" => {
-                    assert!(said.insert(row.event.id().to_owned(), row.seq).is_none(), "stored twice: {}", row.event.id());
+                    assert!(
+                        said.insert(row.event.id().to_owned(), row.seq).is_none(),
+                        "stored twice: {}",
+                        row.event.id()
+                    );
                 }
                 "com.example.echoed.v1" => *echoes.entry(row.caused_by.unwrap().to_string()).or_default() += 1,
                 _ => {}
@@ -113,7 +124,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_done_twice_over_kills_at_ra
     let token = host.token.clone().unwrap();
     let echo = guests().join("echo.wasm");
     let environment = [("PILOTHOUSE_URL", host.url.as_str()), ("PILOTHOUSE_TOKEN", token.as_str())];
-    let (code, out, err) = run(data, &["plugin", "install", echo.to_str().unwrap(), "--name", "echo", "--yes"], &environment);
+    let (code, out, err) =
+        run(data, &["plugin", "install", echo.to_str().unwrap(), "--name", "echo", "--yes"], &environment);
     assert_eq!(code, 0, "{out}{err}");
     let acked = Arc::new(Mutex::new(BTreeSet::new()));
     for round in 0..rounds() {
@@ -125,7 +137,9 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_done_twice_over_kills_at_ra
             clients.spawn(load(url, token, prefix, Arc::clone(&acked), Arc::clone(&count), Arc::clone(&stop)));
         }
         while count.load(Ordering::Relaxed) < kill_after(round) {
-            assert!(!clients.is_empty(), "the host went away by itself: {}", host.said());
+            if let Some(ended) = clients.try_join_next() {
+                panic!("a client ended before the kill: {ended:?}; the host said: {}", host.said());
+            }
             tokio::task::yield_now().await;
         }
         host.kill();
@@ -141,8 +155,17 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_done_twice_over_kills_at_ra
         let open = ["ready", "running"].map(|state| format!("{}/v1/deliveries?state={state}&limit=1", host.url));
         let mut owed = 0;
         for url in open {
-            let page: serde_json::Value =
-                client.get(url).bearer_auth(&token).send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+            let page: serde_json::Value = client
+                .get(url)
+                .bearer_auth(&token)
+                .send()
+                .await
+                .unwrap()
+                .error_for_status()
+                .unwrap()
+                .json()
+                .await
+                .unwrap();
             owed += page["items"].as_array().map_or(0, Vec::len);
         }
         if owed == 0 {

@@ -114,7 +114,9 @@ fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     rx
 }
 
-/// A client with the token of the test.
+/// A client that talks to loopback alone.
 pub(crate) fn client() -> reqwest::Client {
+    // A second call finds the provider installed, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
 }

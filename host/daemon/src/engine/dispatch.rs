@@ -206,7 +206,7 @@ impl Inner {
         for row in rows {
             if row.attempts >= installation.retry_policy().attempts_max {
                 // Only a host that stopped in the middle leaves a ready delivery with all its attempts used.
-                return self.give_up_interrupted(installation, row).await.map(|()| None);
+                return self.give_up_interrupted(row).await.map(|()| None);
             }
             batch.attempts.push(Attempt { delivery: row.id, attempts_before: row.attempts });
             let (Some(task), Cause::Triggered | Cause::WakeUp) = (&row.task, row.cause) else { continue };
@@ -238,7 +238,7 @@ impl Inner {
         }
     }
 
-    async fn give_up_interrupted(&self, installation: &Installation, row: &DeliveryRow) -> Result<(), StoreError> {
+    async fn give_up_interrupted(&self, row: &DeliveryRow) -> Result<(), StoreError> {
         let reason = format!("the host stopped during the last of {} attempts; the event may be what stops it", row.attempts);
         let in_hand = InHand { row: row.clone() };
         let settled = unused(row, Settlement::Dead { kind: FailureKind::Interrupted, reason: reason.clone() });
