@@ -29,7 +29,7 @@ impl Api {
         if !base.starts_with("http://") && !base.starts_with("https://") {
             return Err(CliError::new(
                 Exit::Usage,
-                format!("`{base}` is not the address of a host; write --url http://127.0.0.1:8500"),
+                format!("`{base}` is not the address of a host; write --url http://127.0.0.1:7425"),
             ));
         }
         let client = crate::client::http_client().map_err(|error| CliError::of(Exit::Failed, &error))?;

@@ -31,7 +31,7 @@ pub use error::{CliError, Exit};
 pub use terminal::{Format, Terminal};
 
 /// Address of the host that the commands talk to, unless told otherwise: the default of `serve`.
-pub const URL_DEFAULT: &str = "http://127.0.0.1:8500";
+pub const URL_DEFAULT: &str = "http://127.0.0.1:7425";
 
 /// Control plane for continuous delivery and automated operations: events in, sandboxed plugins, results out.
 #[derive(Debug, Parser)]

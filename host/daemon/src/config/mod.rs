@@ -30,8 +30,8 @@ pub use load::{ConfigErrors, Loaded, Origin, Problem, Sources, load};
 pub use overlay::Overrides;
 pub use schema::json_schema;
 
-/// Port on which the host listens unless told otherwise; unassigned by IANA and free on a usual machine.
-pub const PORT_DEFAULT: u16 = 8500;
+/// Port on which the host listens unless told otherwise; not the port of any common tool.
+pub const PORT_DEFAULT: u16 = 7425;
 
 const fn seconds(seconds: u64) -> Span {
     Span(Duration::from_secs(seconds))
