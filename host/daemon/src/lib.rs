@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The program: daemon and command line in one binary. As a library it is what `main.rs` and the tests call.
+//!
+//! [`config`] says what an operator can set, [`auth`] who may talk to the host, [`http`] is the API, [`engine`] does the
+//! work, [`serve`] wires them to a socket, and [`cli`] is a client of the API like any other.
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod backup;
+pub mod bundle;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod data_dir;
+pub mod demo;
+pub mod engine;
+pub mod http;
+pub mod metrics;
+pub mod resources;
+pub mod serve;
+#[cfg(test)]
+mod testing;

@@ -32,14 +32,17 @@ impl Inner {
             match self.commit(batch).await {
                 Ok(committed) => {
                     self.wake_for(&planned);
-                    let accepted = firsts.iter().zip(&events).filter_map(|(first, event)| {
+                    let ends = firsts.iter().skip(1).copied().chain([planned.len()]);
+                    let accepted = firsts.iter().zip(ends).zip(&events).filter_map(|((first, end), event)| {
                         let outcome = committed.events.get(*first)?;
-                        let new = planned.get(*first)?;
-                        let deliveries = if outcome.duplicate { 0 } else { new.deliveries.len() };
+                        // What the host adds because of the event counts with it.
+                        let of_event = planned.get(*first..end)?;
+                        let made = of_event.iter().map(|new| new.deliveries.len()).sum();
+                        let deliveries = if outcome.duplicate { 0 } else { made };
                         Some(Accepted {
                             id: event.id().to_owned(),
                             seq: outcome.seq.0,
-                            run: new.run.clone(),
+                            run: of_event.first()?.run.clone(),
                             duplicate: outcome.duplicate,
                             mismatch: outcome.mismatch,
                             deliveries,

@@ -1,0 +1,187 @@
+//! `pilothouse demo`: one event in, real tools at work, and what happens when something goes wrong.
+//!
+//! A parent process that starts a host as anybody would (`pilothouse serve`), real Prometheus and real JMeter, a sample
+//! service and a stand-in for Slack, and then talks to the host through the documented API only. `story` and `trouble`
+//! are the acts, `stage` is what they play on. Everything is on loopback, and nothing is left behind.
+
+mod api;
+mod error;
+mod follow;
+mod peers;
+mod print;
+mod process;
+mod report;
+mod sample_service;
+mod setup;
+mod slack_stand_in;
+mod stage;
+mod story;
+mod trouble;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::CliError;
+use error::DemoError;
+use print::Printer;
+use report::{Act, Report, Shown, seconds};
+use stage::Stage;
+
+/// Options of the demo.
+#[derive(Debug, Args)]
+pub struct DemoCommand {
+    /// Leave everything running at the end, to play with; Ctrl-C ends it.
+    #[arg(long)]
+    keep: bool,
+    /// Post to a real Slack channel, by its incoming webhook, instead of a stand-in.
+    #[arg(long, value_name = "URL", env = "PILOTHOUSE_DEMO_SLACK_WEBHOOK", hide_env_values = true)]
+    slack_webhook: Option<String>,
+    /// Play in this folder, which stays, instead of a temporary one.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Write lines that stay, without colors, also on a terminal.
+    #[arg(long)]
+    plain: bool,
+    /// Write what was shown to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+impl DemoCommand {
+    /// Plays the demo, and tidies up whatever happened.
+    ///
+    /// # Errors
+    /// Programs are missing, an act did not happen in its time, or somebody interrupted it.
+    pub async fn run(self) -> Result<(), CliError> {
+        let printer = Arc::new(Printer::new(self.plain));
+        let started = Instant::now();
+        let mut report = Report::default();
+        let outcome = self.play(&printer, &mut report).await;
+        report.seconds = seconds(started);
+        report.done = outcome.is_ok();
+        report.error = outcome.as_ref().err().map(ToString::to_string);
+        if report.done {
+            printer.line("");
+            for act in &report.acts {
+                printer.tick(&act.summary);
+            }
+            printer.line(&format!("done in {:.0} s", report.seconds));
+        }
+        let written = self.report.as_ref().map_or(Ok(()), |path| report.write(path));
+        outcome.and(written).map_err(|error| CliError::of(error.exit(), &error))
+    }
+
+    async fn play(&self, printer: &Arc<Printer>, report: &mut Report) -> Result<(), DemoError> {
+        let programs = peers::find()?;
+        if crate::bundle::bundle().is_empty() {
+            let text = "this program was built without plugins: run `cargo xtask demo`, or use the release archive";
+            return Err(DemoError::Missing(text.to_owned()));
+        }
+        process::adopt_orphans()?;
+        let interrupted = interrupted()?;
+        let folder = setup::Folder::create(self.dir.as_deref())?;
+        report.folder = folder.path().display().to_string();
+        let mut stage = Stage::new(Arc::clone(printer), folder, programs, self.slack_webhook.clone());
+        let mut outcome = tokio::select! {
+            outcome = acts(&mut stage, report) => outcome,
+            () = interrupted.cancelled() => Err(DemoError::Interrupted),
+        };
+        match &outcome {
+            Ok(()) if self.keep => {
+                invite(&stage);
+                interrupted.cancelled().await;
+            }
+            Ok(()) | Err(DemoError::Interrupted) => {}
+            Err(error) => {
+                printer.cross(&error.to_string());
+                stage.explain(error).await;
+            }
+        }
+        printer.progress("ending every process and removing the folder");
+        let cleared = stage.clear().await;
+        if outcome.is_ok() {
+            outcome = cleared;
+        }
+        outcome
+    }
+}
+
+async fn acts(stage: &mut Stage, report: &mut Report) -> Result<(), DemoError> {
+    let sentences = [
+        "The host starts beside a sample service, a real Prometheus and Slack, and each plugin gets what it is granted.",
+        "One event asks for monitoring, and Prometheus gets scrape targets and alert rules.",
+        "One event triggers a load test, and all else follows by itself.",
+        "An event traps its plugin, becomes a dead letter, and is redriven once the plugin is mended.",
+        "The trigger of the test is sent again, and nothing happens twice.",
+        "The host is killed in the middle of a second test, starts again, and picks up.",
+    ];
+    let printer = Arc::clone(&stage.printer);
+    let mut sentences = sentences.into_iter().zip(1..);
+    let mut announce = || {
+        if let Some((sentence, number)) = sentences.next() {
+            printer.act(number, sentence);
+        }
+        Instant::now()
+    };
+    let mut ended = |name, started, shown: Shown| {
+        printer.tick(&shown.summary);
+        report.acts.push(Act { name, seconds: seconds(started), summary: shown.summary, facts: shown.facts });
+    };
+    let started = announce();
+    ended("start", started, story::start(stage).await?);
+    let started = announce();
+    ended("configure", started, story::configure(stage).await?);
+    let started = announce();
+    ended("test", started, story::test(stage).await?);
+    let started = announce();
+    ended("dead-letter", started, trouble::dead_letter(stage).await?);
+    let started = announce();
+    ended("duplicate", started, trouble::duplicate(stage).await?);
+    let started = announce();
+    ended("crash", started, trouble::crash(stage).await?);
+    Ok(())
+}
+
+/// Returns what is cancelled when somebody asks the demo to end: Ctrl-C, a kill, a terminal that is closed.
+fn interrupted() -> Result<CancellationToken, DemoError> {
+    let listen = |kind| signal(kind).map_err(DemoError::io("cannot listen to signals"));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let interrupted = CancellationToken::new();
+    let token = interrupted.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(interrupted)
+}
+
+/// Says what can be tried while everything runs.
+fn invite(stage: &Stage) {
+    let base = stage.api().map(api::Api::base).unwrap_or_default();
+    let prometheus = stage.prometheus_api.as_ref().map(api::Api::base).unwrap_or_default();
+    let token = stage.token_file().display().to_string();
+    let folder = stage.folder.path().display().to_string();
+    stage.printer.line("");
+    stage.printer.line(&format!(
+        "Everything goes on until Ctrl-C. In another terminal:\n\n  \
+         export PILOTHOUSE_URL={base}\n  \
+         export PILOTHOUSE_TOKEN=$(cat {token})\n  \
+         pilothouse event list\n  \
+         pilothouse event tail\n  \
+         pilothouse event why 1\n  \
+         pilothouse plugin list\n  \
+         pilothouse event send examples/events/monitoring.configure.json\n\n\
+         Prometheus is at {prometheus}; configuration, data and logs are in {folder}."
+    ));
+}

@@ -1,0 +1,267 @@
+//! The first acts: everything starts, monitoring is configured, a test runs and is reported.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::error::DemoError;
+use super::follow::Seen;
+use super::peers::{free_address, start_prometheus};
+use super::report::{Shown, seconds};
+use super::setup::{self, Peers, example_event, example_grants, write_host_config};
+use super::slack_stand_in::WEBHOOK_PATH;
+use super::stage::{Stage, wait};
+
+/// The type with which the plugin `prometheus` reports on a test.
+const REPORTED: &str = "io.prometheus.test.reported.v1";
+/// Longest time of a test: JMeter starts in some seconds and sends requests for ten; machines are slow and shared.
+pub(super) const TEST_SECONDS_MAX: u64 = 150;
+
+/// Starts the service, the stand-in for Slack, Prometheus and the host, and installs the bundled plugins.
+pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
+    let started = Instant::now();
+    let printer = stage.printer.clone();
+    let address = stage.service.start().await?;
+    stage.service_url = format!("http://{address}");
+    printer.note(&format!("sample service with /metrics  http://{address}"));
+    let stand_in = stage.slack.start().await?;
+    let slack = match &stage.webhook {
+        Some(webhook) => {
+            printer.note("Slack                         the channel of your webhook");
+            webhook.clone()
+        }
+        None => {
+            printer.note(&format!("stand-in for Slack's webhook  http://{stand_in}"));
+            format!("http://{stand_in}{WEBHOOK_PATH}")
+        }
+    };
+    let listen = free_address()?;
+    let prometheus = start_prometheus(&stage.programs.prometheus, &stage.folder, listen)?;
+    stage.set_prometheus(prometheus);
+    let url = format!("http://{listen}");
+    let api = Api::new(&url, "")?;
+    let ready = || async { Ok(api.is_well("/-/ready").await.then_some(())) };
+    stage.poll(wait("Prometheus to become ready", 60, None), ready).await?;
+    printer.note(&format!("Prometheus                    {url}"));
+    stage.prometheus_api = Some(api);
+
+    let listen = free_address()?;
+    let jmeter = stage.programs.jmeter.clone();
+    let peers = Peers { listen, prometheus: &url, slack: &slack, jmeter: &jmeter };
+    let config = write_host_config(&stage.folder, &peers)?;
+    stage.start_host(config, listen).await?;
+    printer.note(&format!("the host                      http://{listen}"));
+
+    let target = stage.service_url.trim_start_matches("http://").to_owned();
+    let monitoring = json!({ "sli": setup::SLI, "slo": setup::SLO, "targets": [target], "alert-for": "1m" });
+    let grants = [
+        ("jmeter", json!({ "progress-seconds": 5 }), setup::JMETER_GRANTS),
+        ("prometheus", monitoring, setup::PROMETHEUS_GRANTS),
+        ("slack", json!({}), setup::SLACK_GRANTS),
+    ];
+    let mut installed = serde_json::Map::new();
+    for (name, settings, grants) in grants {
+        let grants = example_grants(grants)?;
+        install(stage, name, name, &settings, &grants).await?;
+        installed.insert(name.to_owned(), grants);
+    }
+    Ok(Shown {
+        summary: format!("the host and {} plugins were ready after {} s", installed.len(), seconds(started)),
+        facts: json!({ "host": format!("http://{listen}"), "prometheus": url, "installed": installed }),
+    })
+}
+
+/// Installs a bundled plugin over the API, and says what it was granted.
+pub(super) async fn install(
+    stage: &Stage,
+    bundled: &str,
+    name: &str,
+    settings: &Value,
+    grants: &Value,
+) -> Result<Value, DemoError> {
+    let component = crate::bundle::find(bundled).ok_or_else(|| {
+        DemoError::Wrong(format!("the plugin `{bundled}` is not in this program; build it by `cargo xtask demo`"))
+    })?;
+    stage.printer.progress(&format!("compiling the plugin {bundled} ({} KiB)", component.len() / 1024));
+    let api = stage.api()?;
+    let uploaded = api.upload(component).await?;
+    let digest = uploaded.get("digest").cloned().unwrap_or_default();
+    let view = api.install(name, &json!({ "digest": digest, "settings": settings, "grants": grants })).await?;
+    stage.printer.note(&format!("{name:<13} is granted {}", granted(grants)));
+    Ok(view)
+}
+
+/// Writes grants as a person reads them.
+fn granted(grants: &Value) -> String {
+    let mut parts = Vec::new();
+    for (what, words) in [("connections", "connection"), ("jobs", "job template"), ("outputs", "output folder")] {
+        for (_, name) in grants.get(what).and_then(Value::as_object).into_iter().flatten() {
+            parts.push(format!("{words} {}", name.as_str().unwrap_or_default()));
+        }
+    }
+    if grants.get("keyvalue").and_then(Value::as_bool) == Some(true) {
+        parts.push("state between deliveries".to_owned());
+    }
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+/// Sends `monitoring.configure`, and looks whether Prometheus has the targets and the rules.
+pub(super) async fn configure(stage: &mut Stage) -> Result<Shown, DemoError> {
+    let event = example_event(setup::MONITORING_CONFIGURE)?;
+    let accepted = stage.send(&event).await?;
+    let seq = seq(&accepted);
+    let finished = stage
+        .wait_for(wait("configure-monitoring.finished", 90, seq), |seen| {
+            seen.text("type") == "sh.keptn.event.configure-monitoring.finished"
+        })
+        .await?;
+    must_pass(&finished)?;
+    let prometheus = stage.prometheus_api.as_ref().ok_or_else(|| DemoError::Wrong("Prometheus does not run".to_owned()))?;
+    let rules = prometheus.get("/api/v1/rules").await?;
+    let groups = rules.pointer("/data/groups").and_then(Value::as_array).into_iter().flatten();
+    let rules = groups.filter_map(|group| group.get("rules")?.as_array()).flatten();
+    let rules: Vec<&str> = rules.filter_map(|rule| rule.get("name")?.as_str()).collect();
+    let targets = prometheus.get("/api/v1/targets?state=active").await?;
+    let targets = targets.pointer("/data/activeTargets").and_then(Value::as_array).into_iter().flatten();
+    let targets: Vec<&str> = targets.filter_map(|target| target.get("scrapeUrl")?.as_str()).collect();
+    if rules.is_empty() || targets.is_empty() {
+        return Err(DemoError::Wrong("Prometheus lists no rules or no targets".to_owned()));
+    }
+    stage.printer.note(&format!("Prometheus scrapes {}", targets.join(", ")));
+    stage.printer.note(&format!("Prometheus has the alert rules {}", rules.join(", ")));
+    Ok(Shown {
+        summary: format!("one event gave Prometheus {} target and {} alert rules", targets.len(), rules.len()),
+        facts: json!({ "rules": rules, "targets": targets, "answer": finished.text("/data/message") }),
+    })
+}
+
+/// Returns the example's trigger for the service that runs here.
+///
+/// # Errors
+/// The example is not as expected, which a test rules out.
+pub(super) fn test_triggered(stage: &Stage) -> Result<Value, DemoError> {
+    let mut event = example_event(setup::TEST_TRIGGERED)?;
+    let url = event.pointer_mut("/data/deployment/deploymentURIsLocal/0");
+    let url = url.ok_or_else(|| DemoError::Wrong("the example trigger names no deployment".to_owned()))?;
+    *url = stage.service_url.clone().into();
+    Ok(event)
+}
+
+/// Sends `test.triggered`, and waits for all that follows by itself.
+pub(super) async fn test(stage: &mut Stage) -> Result<Shown, DemoError> {
+    let event = test_triggered(stage)?;
+    let accepted = stage.send(&event).await?;
+    let id = event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let outcome = follow_test(stage, &id, seq(&accepted)).await?;
+    Ok(Shown {
+        summary: "JMeter ran, Prometheus was asked over exactly its time, one report was made, and Slack shows it".to_owned(),
+        facts: outcome,
+    })
+}
+
+/// Waits for the end of a test, its one report, and the message about it; checks that they belong together.
+///
+/// # Errors
+/// Something did not happen in its time, or not as it must.
+pub(super) async fn follow_test(stage: &Stage, id: &str, seq: Option<u64>) -> Result<Value, DemoError> {
+    let is_finished = |seen: &Seen| seen.answers("sh.keptn.event.test.finished", id);
+    let finished = stage.wait_for(wait("test.finished", TEST_SECONDS_MAX, seq), is_finished).await?;
+    must_pass(&finished)?;
+    let is_report = |seen: &Seen| seen.text("type") == REPORTED && seen.cause == Some(finished.seq);
+    let report = stage.wait_for(wait("the report on the test", 60, Some(finished.seq)), is_report).await?;
+    for end in ["start", "end"] {
+        let (of_test, of_report) = (finished.text(&format!("/data/test/{end}")), report.text(&format!("/data/{end}")));
+        if of_test.is_empty() || of_test != of_report {
+            return Err(DemoError::Wrong(format!("the report's {end} is `{of_report}`, the test's `{of_test}`")));
+        }
+    }
+    let indicators = report.event.pointer("/data/indicatorValues").cloned().unwrap_or_default();
+    let list = indicators.as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() || list.iter().any(|it| it.get("success").and_then(Value::as_bool) != Some(true)) {
+        return Err(DemoError::Wrong(format!("an indicator has no value: {indicators}")));
+    }
+    for indicator in list {
+        let (name, value) = (indicator.get("metric").and_then(Value::as_str), indicator.get("value"));
+        let value = value.and_then(Value::as_f64).unwrap_or_default();
+        stage.printer.note(&format!("{:<20} {value:.2}", name.unwrap_or_default()));
+    }
+    let message = message_about(stage, &report).await?;
+    // All that follows from the test is on disk by now, so what is there once stays once.
+    let reports = count(stage, &format!("type={REPORTED}&context={}", report.run.as_deref().unwrap_or_default())).await?;
+    let ends = count(stage, &format!("type=sh.keptn.event.test.finished&triggered-id={id}")).await?;
+    if (reports, ends) != (1, 1) {
+        return Err(DemoError::Wrong(format!("there are {reports} reports and {ends} ends of one test")));
+    }
+    Ok(json!({
+        "result": finished.text("/data/result"),
+        "start": finished.text("/data/test/start"),
+        "end": finished.text("/data/test/end"),
+        "requests": finished.event.pointer("/data/test/count"),
+        "indicators": indicators,
+        "reports": reports,
+        "finished": ends,
+        "slack": message,
+    }))
+}
+
+/// Waits until Slack has the message about an event, and shows it.
+///
+/// # Errors
+/// It was not posted in its time.
+pub(super) async fn message_about(stage: &Stage, event: &Seen) -> Result<Option<String>, DemoError> {
+    let path = format!("/v1/deliveries?event={}&installation=slack&state=done", event.seq);
+    let api = stage.api()?;
+    let posted = || async {
+        let page = api.get(&path).await?;
+        Ok(page.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()).map(|_| ()))
+    };
+    stage.poll(wait("Slack to take the message", 60, Some(event.seq)), posted).await?;
+    if stage.webhook.is_some() {
+        stage.printer.note("Slack took the message: look into the channel");
+        return Ok(None);
+    }
+    let message = stage.slack.messages().pop().ok_or_else(|| DemoError::Wrong("the delivery to Slack is done, and Slack has no message".to_owned()))?;
+    stage.printer.note("Slack shows:");
+    for line in message.lines() {
+        stage.printer.note(&format!("  │ {line}"));
+    }
+    Ok(Some(message))
+}
+
+/// Counts the events of a listing.
+///
+/// # Errors
+/// The host does not answer.
+pub(super) async fn count(stage: &Stage, query: &str) -> Result<usize, DemoError> {
+    let page = stage.api()?.get(&format!("/v1/events?{query}&limit=500")).await?;
+    Ok(page.get("items").and_then(Value::as_array).map_or(0, Vec::len))
+}
+
+/// Returns the position that the host gave an event.
+pub(super) fn seq(accepted: &Value) -> Option<u64> {
+    accepted.get("seq").and_then(Value::as_u64)
+}
+
+fn must_pass(finished: &Seen) -> Result<(), DemoError> {
+    match finished.text("/data/result") {
+        "pass" => Ok(()),
+        result => Err(DemoError::Wrong(format!(
+            "{} ended with the result `{result}`: {}",
+            finished.text("type"),
+            finished.text("/data/message")
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_written_as_a_person_reads_them() {
+        assert_eq!(granted(&json!({})), "nothing");
+        let grants = json!({ "jobs": { "jmeter": "jmeter" }, "keyvalue": true });
+        assert_eq!(granted(&grants), "job template jmeter, state between deliveries");
+    }
+}
