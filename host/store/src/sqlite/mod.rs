@@ -51,6 +51,9 @@ pub struct SqliteConfig {
     pub size_bytes_max: u64,
     /// Commits that may wait. Default 4,096: at the slowest disk that is reasonable, a second of waiting.
     pub queue_max: usize,
+    /// Pages in the write-ahead log that are worth moving into the database. Default 4,000 (16 MiB), so that the syncs
+    /// which that takes are rare.
+    pub checkpoint_pages: u32,
     /// Name of a virtual file system registered with SQLite; `None` for the operating system's. For tests.
     pub vfs: Option<String>,
     /// Leaves out every sync, so that a power cut loses what was acknowledged. Only for tests of the tests.
@@ -67,6 +70,7 @@ impl SqliteConfig {
             reserve_bytes: 256 * 1024 * 1024,
             size_bytes_max: u64::MAX,
             queue_max: 4_096,
+            checkpoint_pages: 4_000,
             vfs: None,
             without_sync: false,
         }

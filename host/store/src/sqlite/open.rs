@@ -47,8 +47,16 @@ pub(super) fn open(config: SqliteConfig) -> Result<SqliteStore, StoreError> {
     let health = SharedHealth::default();
     let space = Space { folder, reserve_bytes: config.reserve_bytes, size_bytes_max: config.size_bytes_max };
     let file = if config.vfs.is_none() { Some((path.to_owned(), inode(path)?)) } else { None };
-    let writer =
-        Writer { conn, numbers, space: space.clone(), head: head.clone(), health: health.clone(), file, _lock: lock };
+    let writer = Writer {
+        conn,
+        numbers,
+        space: space.clone(),
+        head: head.clone(),
+        health: health.clone(),
+        file,
+        checkpoint_pages: i64::from(config.checkpoint_pages),
+        _lock: lock,
+    };
     let queue_max = config.queue_max.max(1);
     let (jobs, queue) = std::sync::mpsc::sync_channel(queue_max);
     let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run(&queue));
@@ -120,6 +128,10 @@ fn mark_made(lock: &mut File) -> std::io::Result<()> {
 
 /// Looks at the file before SQLite does, which takes an empty file for a new database and goes on.
 fn check_file(path: &Path, made: bool) -> Result<(), StoreError> {
+    if beside(path, "-journal").exists() {
+        // The very first transaction was cut off: SQLite undoes it, and what is in the file till then means nothing.
+        return Ok(());
+    }
     let mut header = [0; 100];
     let length = match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(failed(path, "not a file")),

@@ -21,8 +21,6 @@ use crate::{Committed, DeliveryRow, Seq, StoreError};
 const GROUP_EVENTS_MAX: usize = 4_096;
 /// Most bytes of events in one group, for the same reason.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Frames in the write-ahead log that are worth a checkpoint: 16 MiB, so that its syncs are rare.
-const CHECKPOINT_FRAMES: i64 = 4_000;
 /// Frames beyond which the writer waits for readers to let the write-ahead log start over: 256 MiB.
 const RESTART_FRAMES: i64 = 64_000;
 /// Upper bounds of the histogram of commit times, in seconds; the last one stands for everything slower.
@@ -73,6 +71,7 @@ pub(super) struct Writer {
     pub(super) health: SharedHealth,
     /// The file that must still be there, and its inode; `None` under another file system of SQLite's.
     pub(super) file: Option<(PathBuf, u64)>,
+    pub(super) checkpoint_pages: i64,
     /// Held until the connection is closed; fields are dropped in this order.
     pub(super) _lock: std::fs::File,
 }
@@ -260,7 +259,7 @@ impl Writer {
         let done = self.frames("NOOP").and_then(|(log, moved)| {
             if log >= RESTART_FRAMES {
                 self.frames("RESTART").map(drop)
-            } else if log - moved >= CHECKPOINT_FRAMES {
+            } else if log - moved >= self.checkpoint_pages {
                 self.frames("PASSIVE").map(drop)
             } else {
                 Ok(())
@@ -283,8 +282,10 @@ impl Writer {
 
     fn close(&mut self) -> Result<(), StoreError> {
         let closed = self.alone(Timestamp::from_millis(0), |tx| tx.mark_clean(true));
-        let moved = self.frames("TRUNCATE");
-        if let Err(error) = moved {
+        // A store that stopped writing is left as it is, for the next start to recover.
+        if closed.is_ok()
+            && let Err(error) = self.frames("TRUNCATE")
+        {
             tracing::warn!(%error, "StoreCheckpointError");
         }
         closed
