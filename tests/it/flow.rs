@@ -166,3 +166,47 @@ async fn what_was_accepted_before_a_restart_is_delivered_after_it() {
     assert!(done.attempts >= 2);
     assert_eq!(host.events_of("com.example.result.v1").await.unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_is_counted_apart_and_the_last_words_of_the_guest_are_kept() {
+    let host = Host::start(Options::default()).await.unwrap();
+    host.install("traps", "[limits]\nattempts = 1", json!({})).await.unwrap();
+    let accepted = host.send(event("1", "com.example.try.v1", &json!(1)).unwrap()).await.unwrap();
+    let dead = host.wait_delivery(accepted.seq, DeliveryState::Dead).await.unwrap();
+    assert_eq!(dead.failure.unwrap().as_str(), "trap");
+    assert!(host.log_of(&dead).await.unwrap().contains("panicked"), "standard error is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_is_mended_by_a_setting_handles_what_trapped_it() {
+    let host = Host::start(Options::default()).await.unwrap();
+    host.install("fragile", "[limits]\nattempts = 1", json!({})).await.unwrap();
+    let order = event("1", "com.example.order.placed.v1", &json!({ "order": 1 })).unwrap();
+    let accepted = host.send(order).await.unwrap();
+    let dead = host.wait_delivery(accepted.seq, DeliveryState::Dead).await.unwrap();
+    host.install("fragile", "", json!({ "mended": true })).await.unwrap();
+    host.engine.redrive(dead.id, &sender().actor).await.unwrap();
+    host.wait_for("com.example.order.confirmed.v1", |_| true).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_called_with_the_hosts_address_and_a_busy_peer_is_asked_again() {
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&calls);
+    let answer = move || {
+        let first = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        async move { if first { axum::http::StatusCode::SERVICE_UNAVAILABLE } else { axum::http::StatusCode::OK } }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/echo", axum::routing::post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let connections = [("peer".to_owned(), (url, Vec::new()))].into();
+    let host = Host::start(Options { connections, ..Options::default() }).await.unwrap();
+    host.install("calls_connection", "connections = { api = \"peer\" }", json!({})).await.unwrap();
+    let accepted = host.send(event("1", "com.example.try.v1", &json!(1)).unwrap()).await.unwrap();
+    let done = host.wait_delivery(accepted.seq, DeliveryState::Done).await.unwrap();
+    assert_eq!(done.attempts, 2);
+    let called = host.wait_for("com.example.result.v1", |_| true).await.unwrap();
+    assert_eq!(data(&called)["status"], 200);
+}

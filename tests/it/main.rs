@@ -1,6 +1,12 @@
 //! The end-to-end tests: one binary, because each one links all of wasmtime.
 //!
 //! The guests are built by `cargo xtask guests`; a test that misses its guest fails and says so.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "all of it is tests; clippy sees that of functions marked as tests alone"
+)]
 
 mod crash;
 mod demo;

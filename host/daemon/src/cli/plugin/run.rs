@@ -74,7 +74,7 @@ impl RunCommand {
         let services = LocalServices::new(ConfiguredResources::new(connections, config), installation.clone())
             .map_err(|error| CliError::new(Exit::Failed, "cannot make a temporary folder").caused_by(&error))?;
         let services = Arc::new(services);
-        let limits = effective.limits.clone();
+        let limits = effective.limits;
         let context = context(&inspection, installation, &event);
         let call = Call {
             context,
