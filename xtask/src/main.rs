@@ -1,4 +1,4 @@
-//! Everything that a person or CI repeats: `cargo xtask setup | guests | demo | test | tidy | dist`.
+//! Everything that a person or CI repeats: `cargo xtask setup | guests | demo | test | crash | tidy | dist`.
 //!
 //! This file is the command line only; each subcommand is a module. Nothing here may depend on a crate of the
 //! workspace, because this program is what builds them.
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod crash;
 mod demo;
 mod digest;
 mod dist;
@@ -54,6 +55,12 @@ enum Command {
     /// Runs everything that CI runs.
     #[command(visible_alias = "ci")]
     Test,
+    /// Kills the host under load, many times, and checks that nothing acknowledged is lost.
+    Crash {
+        /// How many kills.
+        #[arg(long, default_value_t = 50)]
+        rounds: u32,
+    },
     /// Checks the rules of style that no compiler checks.
     Tidy,
     /// Makes the release archive in target/dist.
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
         Command::Guests { plugins_only: true } => guests::build_plugins(&workspace),
         Command::Guests { plugins_only: false } => guests::build_all(&workspace),
         Command::Demo { arguments } => demo::run(&workspace, &arguments),
+        Command::Crash { rounds } => crash::run(&workspace, rounds),
         Command::Test => test::run(&workspace),
         Command::Tidy => tidy::run(&workspace),
         Command::Dist => dist::run(&workspace),

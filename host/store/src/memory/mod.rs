@@ -1,6 +1,6 @@
 //! The engine for tests: everything in memory, and a "crash" between any two commits.
 //!
-//! Never here: cleverness. A batch is decided first ([`crate::plan`]) and then applied, under one lock.
+//! Never here: cleverness. A batch is decided first (`crate::plan`) and then applied, under one lock.
 
 mod state;
 

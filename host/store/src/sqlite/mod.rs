@@ -1,6 +1,6 @@
 //! The default engine: one SQLite file, in WAL mode with `synchronous=FULL`.
 //!
-//! One thread writes ([`writer`]): it takes the batches that wait, applies them in one transaction and answers all
+//! One thread writes (`writer`): it takes the batches that wait, applies them in one transaction and answers all
 //! after one sync. A few read-only connections serve reads from snapshots. A sync that fails ends writing until the
 //! host is restarted; a full disk does not.
 //!
