@@ -9,5 +9,9 @@ pub(crate) fn same_as_file(path: &Path, text: &str) {
         std::fs::write(path, text).unwrap();
     }
     let published = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(published == text, "{} is out of date; run the tests of this crate with PILOTHOUSE_UPDATE=1", path.display());
+    assert!(
+        published == text,
+        "{} is out of date; run the tests of this crate with PILOTHOUSE_UPDATE=1",
+        path.display()
+    );
 }

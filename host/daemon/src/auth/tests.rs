@@ -45,7 +45,9 @@ async fn a_changed_secret_an_unknown_id_and_garbage_open_nothing() {
     let text = tokens.create(reader("r")).await.unwrap().reveal();
     let (head, secret) = text.rsplit_once('_').unwrap_or_default();
     let swapped: String = secret.chars().rev().collect();
-    for wrong in ["", "ph_", "ph_x_y", head, &format!("{head}_{swapped}"), &format!("ph_000000000000_{secret}"), &text[1..]] {
+    for wrong in
+        ["", "ph_", "ph_x_y", head, &format!("{head}_{swapped}"), &format!("ph_000000000000_{secret}"), &text[1..]]
+    {
         assert!(tokens.identify(wrong).is_none(), "{wrong}");
     }
     assert!(tokens.identify(&text).is_some());

@@ -26,6 +26,8 @@ pub enum Exit {
     Missing = 9,
     /// Somebody interrupted it; the number is the shell's for Ctrl-C.
     Interrupted = 130,
+    /// Nobody reads the output any more; nothing is said about it. The number is the shell's for a broken pipe.
+    OutputClosed = 141,
 }
 
 impl From<Exit> for ExitCode {

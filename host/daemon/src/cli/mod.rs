@@ -119,7 +119,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            terminal.error(&error.to_string());
+            if error.exit() != Exit::OutputClosed {
+                terminal.error(&error.to_string());
+            }
             error.exit().into()
         }
     }

@@ -104,7 +104,8 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
 
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("PILOTHOUSE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colors = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colors).with_writer(std::io::stderr);
     // A log that was set up before stays; only tests do that.
     let _ = match format {
         LogFormat::Text => log.try_init(),

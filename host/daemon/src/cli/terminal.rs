@@ -145,7 +145,9 @@ impl Terminal {
 }
 
 fn output_error(error: &std::io::Error) -> CliError {
-    CliError::new(Exit::Failed, "cannot write the output").caused_by(error)
+    // Whoever reads the output has enough of it, as `head` has; that is no failure to be told about.
+    let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::OutputClosed } else { Exit::Failed };
+    CliError::new(exit, "cannot write the output").caused_by(error)
 }
 
 /// Shows a JSON value in one line.

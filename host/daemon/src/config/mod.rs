@@ -232,8 +232,8 @@ impl Default for Ceiling {
     fn default() -> Self {
         Self {
             memory: mebibytes(256),
-            cpu: seconds(10),
-            timeout: seconds(60),
+            cpu: seconds(30),
+            timeout: seconds(300),
             concurrency: 64,
             attempts: 20,
             log: mebibytes(1),

@@ -47,7 +47,10 @@ fn a_file_that_is_not_toml_is_refused_with_its_line() {
 #[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let sources = |flags: Vec<(Vec<String>, String)>| Sources {
-        file: Some((PathBuf::from("ph.toml"), "[retention]\nage = \"10d\"\ndead-letters = \"10d\"\nsize-max = \"1GiB\"\n".to_owned())),
+        file: Some((
+            PathBuf::from("ph.toml"),
+            "[retention]\nage = \"10d\"\ndead-letters = \"10d\"\nsize-max = \"1GiB\"\n".to_owned(),
+        )),
         environment: vec![
             ("PILOTHOUSE_RETENTION_AGE".to_owned(), "20d".to_owned()),
             ("PILOTHOUSE_RETENTION_DEAD_LETTERS".to_owned(), "20d".to_owned()),
@@ -100,7 +103,7 @@ fn a_connection_says_exactly_what_it_needs() {
     has("`connections.b.url`: give exactly one of");
     has("`connections.b.user`: it goes with `auth = \"basic\"`");
     has("`connections.c.url`: the address must begin with `http://` or `https://`");
-    has("ph.toml:14: `connections.d.token` is not a setting");
+    has("ph.toml:15: `connections.d.token` is not a setting");
 }
 
 #[test]
@@ -115,7 +118,9 @@ fn a_connection_reads_its_credential_from_a_file_and_shows_it_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "s3cret\n").unwrap();
-    let text = format!("[connections.api]\nurl = \"https://example.test\"\nauth = \"bearer\"\ncredential = {{ file = {file:?} }}\n");
+    let text = format!(
+        "[connections.api]\nurl = \"https://example.test\"\nauth = \"bearer\"\ncredential = {{ file = {file:?} }}\n"
+    );
     let config = load_text(&text).unwrap().config;
     let connections = Connections::read(&config.connections);
     let name = pilothouse_core::name::ConnectionName::new("api").unwrap();

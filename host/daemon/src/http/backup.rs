@@ -47,7 +47,9 @@ pub(super) async fn create(
             Ok((StatusCode::CREATED, Json(BackupMade { path, size_bytes: made.size_bytes })))
         }
         Err(BackupError::Name(detail)) => Err(Problem::bad_request("name-invalid", detail)),
-        Err(BackupError::Exists(_)) => Err(Problem::new(StatusCode::CONFLICT, "backup-exists", "there is a backup of that name already")),
+        Err(BackupError::Exists(_)) => {
+            Err(Problem::new(StatusCode::CONFLICT, "backup-exists", "there is a backup of that name already"))
+        }
         Err(BackupError::Store(error)) => Err(error.into()),
         Err(error) => Err(Problem::internal(&error)),
     }

@@ -67,11 +67,16 @@ async fn collect(mut body: Body, bounds: Bounds) -> Result<Bytes, Problem> {
     loop {
         let deadline = end.min(Instant::now() + bounds.idle);
         let Ok(frame) = timeout_at(deadline, body.frame()).await else {
-            let detail = format!("the body came too slowly: at most {:?} between two pieces and {:?} altogether", bounds.idle, bounds.total);
+            let detail = format!(
+                "the body came too slowly: at most {:?} between two pieces and {:?} altogether",
+                bounds.idle, bounds.total
+            );
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail));
         };
         let Some(frame) = frame else { return Ok(collected.freeze()) };
-        let frame = frame.map_err(|_| Problem::bad_request("body-incomplete", "the body broke off, or its length is not what the headers say"))?;
+        let frame = frame.map_err(|_| {
+            Problem::bad_request("body-incomplete", "the body broke off, or its length is not what the headers say")
+        })?;
         if let Ok(data) = frame.into_data() {
             let length = u64::try_from(collected.len() + data.len()).unwrap_or(u64::MAX);
             if length > bounds.bytes_max {

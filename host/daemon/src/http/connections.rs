@@ -79,7 +79,9 @@ pub(super) async fn test(
     let name = ConnectionName::new(&name).map_err(|error| Problem::bad_request("name-invalid", error.to_string()))?;
     let connection = match state.connections().resolved(&name) {
         Ok(connection) => connection,
-        Err(crate::config::ConnectionError::Unknown(_)) => return Err(Problem::not_found("there is no such connection")),
+        Err(crate::config::ConnectionError::Unknown(_)) => {
+            return Err(Problem::not_found("there is no such connection"));
+        }
         Err(error) => return Ok(Json(ConnectionTest { reachable: false, status: None, message: error.to_string() })),
     };
     let headers = connection.headers.iter().cloned().collect();

@@ -44,11 +44,17 @@ impl DeliveryParameters {
     fn filter(&self) -> Result<DeliveryFilter, Problem> {
         let invalid = |detail: String| Problem::bad_request("parameter-invalid", detail);
         let state = |word: &String| {
-            DeliveryState::from_word(word).ok_or_else(|| invalid("`state` is ready, running, done, dead or cancelled".to_owned()))
+            DeliveryState::from_word(word)
+                .ok_or_else(|| invalid("`state` is ready, running, done, dead or cancelled".to_owned()))
         };
         Ok(DeliveryFilter {
             event: self.event.map(Seq),
-            consumer: self.installation.as_deref().map(InstallationName::new).transpose().map_err(|error| invalid(error.to_string()))?,
+            consumer: self
+                .installation
+                .as_deref()
+                .map(InstallationName::new)
+                .transpose()
+                .map_err(|error| invalid(error.to_string()))?,
             state: self.state.as_ref().map(state).transpose()?,
             task: self.task.clone(),
         })

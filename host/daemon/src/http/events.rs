@@ -69,7 +69,10 @@ impl EventParameters {
         let instant = |name: &str, text: &Option<String>| match text {
             None => Ok(None),
             Some(text) => Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| {
-                Problem::bad_request("parameter-invalid", format!("`{name}` is not a time such as 2026-01-02T15:04:05Z"))
+                Problem::bad_request(
+                    "parameter-invalid",
+                    format!("`{name}` is not a time such as 2026-01-02T15:04:05Z"),
+                )
             }),
         };
         Ok(EventFilter {
@@ -99,7 +102,9 @@ pub(super) fn narrowed(identity: &Identity, asked: Option<&str>) -> Result<Optio
             let detail = format!("the token sees the projects {}; name one with `project`", projects.join(", "));
             Err(Problem::forbidden(detail))
         }
-        (Some(_), Some(projects)) => Err(Problem::forbidden(format!("the token sees the projects {} only", projects.join(", ")))),
+        (Some(_), Some(projects)) => {
+            Err(Problem::forbidden(format!("the token sees the projects {} only", projects.join(", "))))
+        }
     }
 }
 
@@ -221,11 +226,16 @@ pub(super) async fn trace(
 }
 
 async fn visible_row(state: &AppState, identity: &Identity, seq: &str) -> Result<EventRow, Problem> {
-    let position = seq.parse().map_err(|_| Problem::bad_request("parameter-invalid", "a position in the log is a whole number"))?;
+    let position = seq
+        .parse()
+        .map_err(|_| Problem::bad_request("parameter-invalid", "a position in the log is a whole number"))?;
     let row = state.store().event(Seq(position)).await?;
     row.filter(|row| identity.sees(row.place.project.as_deref())).ok_or_else(|| no_event(seq))
 }
 
 fn no_event(seq: &str) -> Problem {
-    Problem::not_found(format!("there is no event {}, or it is no longer kept", seq.chars().take(20).collect::<String>()))
+    Problem::not_found(format!(
+        "there is no event {}, or it is no longer kept",
+        seq.chars().take(20).collect::<String>()
+    ))
 }

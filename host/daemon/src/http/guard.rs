@@ -57,7 +57,9 @@ fn oversized(request: &Request) -> Option<Problem> {
     }
     let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if request.headers().len() > HEADER_COUNT_MAX || bytes > HEADER_BYTES_MAX {
-        let detail = format!("more than {HEADER_COUNT_MAX} headers, or over {HEADER_BYTES_MAX} bytes of them; send the event in structured mode");
+        let detail = format!(
+            "more than {HEADER_COUNT_MAX} headers, or over {HEADER_BYTES_MAX} bytes of them; send the event in structured mode"
+        );
         return Some(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", detail));
     }
     None
@@ -130,7 +132,8 @@ impl RateLimiter {
         }
         let (rate, size) = (f64::from(self.per_second), f64::from(self.per_second) * BURST_FACTOR);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let refill = |bucket: &Bucket| (bucket.left + now.saturating_duration_since(bucket.at).as_secs_f64() * rate).min(size);
+        let refill =
+            |bucket: &Bucket| (bucket.left + now.saturating_duration_since(bucket.at).as_secs_f64() * rate).min(size);
         if buckets.len() >= BUCKETS_MAX {
             buckets.retain(|_, bucket| refill(bucket) < size);
         }

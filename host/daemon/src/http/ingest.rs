@@ -12,6 +12,7 @@ use pilothouse_core::event::http::{Mode, detect, parse_binary};
 use pilothouse_core::event::{EventError, code, json};
 use pilothouse_core::keptn::{CONFIGURE_MONITORING_TYPE, TaskEventKind, parse_task_event};
 use pilothouse_core::right::Right;
+use pilothouse_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -99,11 +100,22 @@ pub(super) async fn send(
         identity.require(Right::Ingest)?;
     }
     let (parts, body) = request.into_parts();
-    let events = read_events(&state, &parts.headers, body).await.inspect_err(|problem| state.metrics().refused(problem))?;
+    let is_dry = is_set(parameters.dryrun.as_deref())?;
+    let (mode, events) =
+        read_events(&state, &parts.headers, body).await.inspect_err(|problem| state.metrics().refused(problem))?;
+    accept(&state, identity, events, is_dry).await.map_err(|mut problem| {
+        // Only a batch has positions.
+        problem.index = problem.index.filter(|_| mode == Mode::Batch);
+        problem
+    })
+}
+
+async fn accept(state: &AppState, identity: Identity, events: Vec<Event>, is_dry: bool) -> Result<Response, Problem> {
     check_rights(&identity, &events)?;
+    check_expiry(&events, state.clock().now())?;
     let sender = Sender { may_trigger: identity.may(Right::Task), actor: identity.actor, projects: identity.projects };
-    if is_set(parameters.dryrun.as_deref())? {
-        return dry_run(&state, &events, &sender);
+    if is_dry {
+        return dry_run(state, &events, &sender);
     }
     // An empty batch is allowed by the specification, and nothing has to become durable.
     let accepted = if events.is_empty() { Vec::new() } else { state.engine().ingest(events, &sender).await? };
@@ -136,7 +148,11 @@ fn dry_run(state: &AppState, events: &[Event], sender: &Sender) -> Result<Respon
     Ok(Json(DryRunAnswer { events }).into_response())
 }
 
-async fn read_events(state: &AppState, headers: &HeaderMap, body: axum::body::Body) -> Result<Vec<Event>, Problem> {
+async fn read_events(
+    state: &AppState,
+    headers: &HeaderMap,
+    body: axum::body::Body,
+) -> Result<(Mode, Vec<Event>), Problem> {
     let limits = &state.config().limits;
     let mode = detect(content_type(headers)?, headers.keys().any(|name| name.as_str().starts_with("ce-")))?;
     let bytes_max = match mode {
@@ -163,7 +179,7 @@ async fn read_events(state: &AppState, headers: &HeaderMap, body: axum::body::Bo
             return Err(problem);
         }
     }
-    Ok(events)
+    Ok((mode, events))
 }
 
 fn with_limit(error: EventError, limits: &crate::config::Limits) -> Problem {
@@ -199,9 +215,26 @@ fn check_rights(identity: &Identity, events: &[Event]) -> Result<(), Problem> {
             || matches!(parse_task_event(event.ty()), Some((_, TaskEventKind::Triggered)))
     };
     match events.iter().position(|event| !triggers(event)) {
-        Some(index) => Err(Problem::forbidden("the token may trigger tasks only; other events need the right `ingest`").at(index)),
+        Some(index) => {
+            Err(Problem::forbidden("the token may trigger tasks only; other events need the right `ingest`").at(index))
+        }
         None => Ok(()),
     }
+}
+
+/// The extension attribute after which an event is of no use to anyone (CloudEvents extension "Expiry Time").
+const EXPIRY_EXTENSION: &str = "expirytime";
+
+/// Refuses what would be stored only to be ignored. A value that is no time is an extension like any other.
+fn check_expiry(events: &[Event], now: Timestamp) -> Result<(), Problem> {
+    let expired = |event: &Event| {
+        event.extension_str(EXPIRY_EXTENSION).and_then(Timestamp::parse_rfc3339).is_some_and(|expiry| expiry <= now)
+    };
+    let Some(index) = events.iter().position(expired) else { return Ok(()) };
+    let detail = "the event has expired: its `expirytime` is in the past";
+    let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "event-expired", detail).at(index);
+    problem.attribute = Some(EXPIRY_EXTENSION.to_owned());
+    Err(problem)
 }
 
 /// Answers the handshake of the CloudEvents WebHook specification (§4): consent, and the methods that there are.
@@ -210,11 +243,15 @@ fn check_rights(identity: &Identity, events: &[Event]) -> Result<(), Problem> {
 pub(super) async fn options(headers: HeaderMap) -> Response {
     let mut response = (StatusCode::OK, [problem::allow("GET, HEAD, POST, OPTIONS")]).into_response();
     let answer = response.headers_mut();
-    answer.insert(HeaderName::from_static("accept"), http::HeaderValue::from_static("application/cloudevents+json, application/cloudevents-batch+json"));
+    answer.insert(
+        HeaderName::from_static("accept"),
+        http::HeaderValue::from_static("application/cloudevents+json, application/cloudevents-batch+json"),
+    );
     if let Some(origin) = headers.get("webhook-request-origin") {
         answer.insert(HeaderName::from_static("webhook-allowed-origin"), origin.clone());
         if headers.contains_key("webhook-request-rate") {
-            answer.insert(HeaderName::from_static("webhook-allowed-rate"), http::HeaderValue::from_static(WEBHOOK_RATE));
+            answer
+                .insert(HeaderName::from_static("webhook-allowed-rate"), http::HeaderValue::from_static(WEBHOOK_RATE));
         }
     }
     response

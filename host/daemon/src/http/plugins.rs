@@ -52,7 +52,8 @@ pub struct PluginProblem {
 
 impl From<Inspection> for PluginView {
     fn from(inspection: Inspection) -> Self {
-        let problem = |it: pilothouse_runtime::InspectionProblem| PluginProblem { fatal: it.fatal, message: it.message };
+        let problem =
+            |it: pilothouse_runtime::InspectionProblem| PluginProblem { fatal: it.fatal, message: it.message };
         Self {
             digest: inspection.digest,
             size_bytes: inspection.size_bytes,
@@ -115,7 +116,8 @@ pub(super) async fn upload(
 ) -> Result<(StatusCode, Json<PluginView>), Problem> {
     identity.require(Right::Admin)?;
     let limits = &state.config().limits;
-    let bounds = Bounds { bytes_max: limits.plugin_size_max.0, idle: limits.header_timeout.0, total: limits.body_timeout.0 };
+    let bounds =
+        Bounds { bytes_max: limits.plugin_size_max.0, idle: limits.header_timeout.0, total: limits.body_timeout.0 };
     let (parts, body) = request.into_parts();
     let wasm = body::read(&parts.headers, body, bounds).await?;
     let inspection = state.engine().upload(wasm.to_vec()).await?;

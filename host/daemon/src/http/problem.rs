@@ -4,8 +4,8 @@
 //! Never here: event data, secrets, paths of this machine.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use pilothouse_core::event::{EventError, EventErrorKind};
 use pilothouse_store::StoreError;
 use serde::Serialize;
@@ -92,7 +92,11 @@ impl Problem {
 
     /// 413: over a limit of bytes.
     pub fn too_large(what: &str, limit: u64) -> Self {
-        let mut problem = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", format!("{what} is over the limit of {limit} bytes"));
+        let mut problem = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            format!("{what} is over the limit of {limit} bytes"),
+        );
         problem.limit = Some(limit);
         problem
     }
@@ -216,7 +220,9 @@ impl From<StoreError> for Problem {
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
-            IngestError::Forbidden { code, message, index } => Self::new(StatusCode::FORBIDDEN, code, message).at(index),
+            IngestError::Forbidden { code, message, index } => {
+                Self::new(StatusCode::FORBIDDEN, code, message).at(index)
+            }
             IngestError::Refused { code, message, index } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message).at(index)
             }

@@ -43,7 +43,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "the body is too large"))
             }
-            Err(JsonRejection::JsonDataError(error)) => Err(Problem::bad_request("body-invalid", suggest(&error.body_text()))),
+            Err(JsonRejection::JsonDataError(error)) => {
+                Err(Problem::bad_request("body-invalid", suggest(&error.body_text())))
+            }
             Err(_) => Err(Problem::bad_request("json-invalid", "the body is not valid JSON")),
         }
     }

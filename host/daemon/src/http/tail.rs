@@ -48,7 +48,11 @@ pub(super) async fn tail(
     identity.require(Right::Read)?;
     let filter = parameters.filter(&identity)?;
     let permit = state.tails().try_acquire_owned().map_err(|_| {
-        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "tails-exhausted", format!("{TAILS_MAX} tails are open already"));
+        let mut problem = Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "tails-exhausted",
+            format!("{TAILS_MAX} tails are open already"),
+        );
         problem.retry_after = Some(10);
         problem
     })?;
@@ -68,7 +72,8 @@ pub(super) async fn tail(
         let _ = end_tx.send(piece_end(reason)).await;
         drop(permit);
     });
-    let stream = ReceiverStream::new(pieces_rx).chain(ReceiverStream::new(end_rx)).map(Ok::<_, std::convert::Infallible>);
+    let stream =
+        ReceiverStream::new(pieces_rx).chain(ReceiverStream::new(end_rx)).map(Ok::<_, std::convert::Infallible>);
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(stream)).into_response())
 }

@@ -81,7 +81,13 @@ impl Harness {
     }
 
     /// Sends a request with the admin token.
-    pub(crate) async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         self.call(request_as(&self.token, method, path, headers, body)).await
     }
 
