@@ -57,10 +57,7 @@ pub(super) fn find() -> Result<Programs, DemoError> {
     find_with(&on_path, &|path| Path::new(path).exists())
 }
 
-fn find_with(
-    which: &dyn Fn(&str) -> Option<PathBuf>,
-    exists: &dyn Fn(&str) -> bool,
-) -> Result<Programs, DemoError> {
+fn find_with(which: &dyn Fn(&str) -> Option<PathBuf>, exists: &dyn Fn(&str) -> bool) -> Result<Programs, DemoError> {
     let mut missing: Vec<(&str, &str)> = Vec::new();
     let prometheus = which("prometheus");
     if prometheus.is_none() {

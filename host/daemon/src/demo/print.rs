@@ -79,7 +79,8 @@ impl Printer {
         let because = event.cause.map(|seq| format!("  because of #{seq}")).unwrap_or_default();
         let time = event.accepted.get(11..23).unwrap_or(event.accepted);
         let short = short_type(event.ty);
-        let mut text = format!("   {time}  {:>4}  {short:<32} by {:<12}{because}", format!("#{}", event.seq), event.who);
+        let mut text =
+            format!("   {time}  {:>4}  {short:<32} by {:<12}{because}", format!("#{}", event.seq), event.who);
         if let Some(message) = event.message {
             let cut: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
             text.push_str(&format!("\n                       {}", cut.replace('\n', " ")));

@@ -58,7 +58,9 @@ impl Folder {
             Some(path) => {
                 let shown = path.display();
                 if std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
-                    return Err(DemoError::Wrong(format!("the folder `{shown}` is not empty; name a new one with --dir")));
+                    return Err(DemoError::Wrong(format!(
+                        "the folder `{shown}` is not empty; name a new one with --dir"
+                    )));
                 }
                 make_folder(path)?;
                 let path = path.canonicalize().map_err(DemoError::io(format!("cannot use `{shown}`")))?;
@@ -246,8 +248,12 @@ mod tests {
 
     fn config(jmeter: &JMeter) -> crate::config::Config {
         let folder = Folder::create(None).unwrap();
-        let peers =
-            Peers { listen: ([127, 0, 0, 1], 1).into(), prometheus: "http://127.0.0.1:2", slack: "http://127.0.0.1:3", jmeter };
+        let peers = Peers {
+            listen: ([127, 0, 0, 1], 1).into(),
+            prometheus: "http://127.0.0.1:2",
+            slack: "http://127.0.0.1:3",
+            jmeter,
+        };
         let path = write_host_config(&folder, &peers).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         load(&Sources { file: Some((path, text)), ..Sources::default() }).unwrap().config

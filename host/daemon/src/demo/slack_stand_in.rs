@@ -83,7 +83,9 @@ fn read(payload: &Value) -> Result<String, &'static str> {
 fn collect(block: &Value, lines: &mut Vec<String>) {
     let text = |object: &Value| object.get("text").and_then(Value::as_str).map(|text| text.trim_end().to_owned());
     if let Some(found) = block.get("text").and_then(text) {
-        lines.extend(found.lines().map(str::to_owned));
+        // An empty text stays as an empty line, which `read` refuses; empty lines inside a text are nothing to see.
+        let seen = found.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned);
+        lines.extend(if found.is_empty() { vec![String::new()] } else { seen.collect() });
     }
     for name in ["fields", "elements"] {
         let list = block.get(name).and_then(Value::as_array).into_iter().flatten();

@@ -114,7 +114,8 @@ impl Stage {
             let text = std::fs::read_to_string(self.host_log()).unwrap_or_default();
             Ok(text.split_whitespace().find(|word| word.starts_with(TOKEN_PREFIX)).map(str::to_owned))
         };
-        let token = self.poll(wait("the admin token, which the host shows at its first start", 10, None), shown).await?;
+        let token =
+            self.poll(wait("the admin token, which the host shows at its first start", 10, None), shown).await?;
         super::setup::write_private(&self.token_file(), &token)?;
         let api = Api::new(format!("http://{listen}"), token)?;
         self.follower = Some(tokio::spawn(follow(api.clone(), self.log.clone(), Arc::clone(&self.printer))));

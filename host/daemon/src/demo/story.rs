@@ -117,7 +117,8 @@ pub(super) async fn configure(stage: &mut Stage) -> Result<Shown, DemoError> {
         })
         .await?;
     must_pass(&finished)?;
-    let prometheus = stage.prometheus_api.as_ref().ok_or_else(|| DemoError::Wrong("Prometheus does not run".to_owned()))?;
+    let prometheus =
+        stage.prometheus_api.as_ref().ok_or_else(|| DemoError::Wrong("Prometheus does not run".to_owned()))?;
     let rules = prometheus.get("/api/v1/rules").await?;
     let groups = rules.pointer("/data/groups").and_then(Value::as_array).into_iter().flatten();
     let rules = groups.filter_map(|group| group.get("rules")?.as_array()).flatten();
@@ -155,7 +156,8 @@ pub(super) async fn test(stage: &mut Stage) -> Result<Shown, DemoError> {
     let id = event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
     let outcome = follow_test(stage, &id, seq(&accepted)).await?;
     Ok(Shown {
-        summary: "JMeter ran, Prometheus was asked over exactly its time, one report was made, and Slack shows it".to_owned(),
+        summary: "JMeter ran, Prometheus was asked over exactly its time, one report was made, and Slack shows it"
+            .to_owned(),
         facts: outcome,
     })
 }
@@ -188,7 +190,8 @@ pub(super) async fn follow_test(stage: &Stage, id: &str, seq: Option<u64>) -> Re
     }
     let message = message_about(stage, &report).await?;
     // All that follows from the test is on disk by now, so what is there once stays once.
-    let reports = count(stage, &format!("type={REPORTED}&context={}", report.run.as_deref().unwrap_or_default())).await?;
+    let reports =
+        count(stage, &format!("type={REPORTED}&context={}", report.run.as_deref().unwrap_or_default())).await?;
     let ends = count(stage, &format!("type=sh.keptn.event.test.finished&triggered-id={id}")).await?;
     if (reports, ends) != (1, 1) {
         return Err(DemoError::Wrong(format!("there are {reports} reports and {ends} ends of one test")));
@@ -221,7 +224,11 @@ pub(super) async fn message_about(stage: &Stage, event: &Seen) -> Result<Option<
         stage.printer.note("Slack took the message: look into the channel");
         return Ok(None);
     }
-    let message = stage.slack.messages().pop().ok_or_else(|| DemoError::Wrong("the delivery to Slack is done, and Slack has no message".to_owned()))?;
+    let message = stage
+        .slack
+        .messages()
+        .pop()
+        .ok_or_else(|| DemoError::Wrong("the delivery to Slack is done, and Slack has no message".to_owned()))?;
     stage.printer.note("Slack shows:");
     for line in message.lines() {
         stage.printer.note(&format!("  │ {line}"));

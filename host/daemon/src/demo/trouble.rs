@@ -38,7 +38,9 @@ pub(super) async fn dead_letter(stage: &mut Stage) -> Result<Shown, DemoError> {
     let attempts = detail.get("tried").and_then(Value::as_array).map_or(0, Vec::len);
     show_log(stage, &detail);
 
-    stage.printer.note("the mistake is mended: the plugin is installed with the setting `mended`, and the letter redriven");
+    stage
+        .printer
+        .note("the mistake is mended: the plugin is installed with the setting `mended`, and the letter redriven");
     story::install(stage, FRAGILE, FRAGILE, &json!({ "mended": true }), &json!({})).await?;
     stage.api()?.redrive(&delivery).await?;
     let is_confirmed = |seen: &Seen| seen.text("type") == CONFIRMED;
@@ -48,7 +50,9 @@ pub(super) async fn dead_letter(stage: &mut Stage) -> Result<Shown, DemoError> {
         return Err(DemoError::Wrong(format!("the order was confirmed {confirmed} times")));
     }
     Ok(Shown {
-        summary: format!("the event trapped its plugin {attempts} times, waited as a dead letter, and was handled after all"),
+        summary: format!(
+            "the event trapped its plugin {attempts} times, waited as a dead letter, and was handled after all"
+        ),
         facts: json!({
             "attempts": attempts, "kind": dead.text("/data/kind"), "reason": dead.text("/data/reason"), "confirmed": confirmed,
         }),
@@ -121,10 +125,7 @@ pub(super) async fn crash(stage: &mut Stage) -> Result<Shown, DemoError> {
         members.insert("seconds-away".to_owned(), away.into());
         members.insert("jobs-finished".to_owned(), jobs.into());
     }
-    Ok(Shown {
-        summary: "the host took up the running job where it was, and the test ended once".to_owned(),
-        facts,
-    })
+    Ok(Shown { summary: "the host took up the running job where it was, and the test ended once".to_owned(), facts })
 }
 
 async fn more_requests(stage: &Stage, what: &str, until: u64, event: Option<u64>) -> Result<(), DemoError> {

@@ -129,7 +129,11 @@ impl Inner {
     }
 
     /// One look at what can be started.
-    async fn lane_round(self: &Arc<Self>, lane: &mut LaneState, installation: &Arc<Installation>) -> Result<Round, StoreError> {
+    async fn lane_round(
+        self: &Arc<Self>,
+        lane: &mut LaneState,
+        installation: &Arc<Installation>,
+    ) -> Result<Round, StoreError> {
         if installation.plugin.load().is_none() {
             return Ok(Round::Wait(LANE_SLEEP_MAX));
         }
@@ -239,7 +243,8 @@ impl Inner {
     }
 
     async fn give_up_interrupted(&self, row: &DeliveryRow) -> Result<(), StoreError> {
-        let reason = format!("the host stopped during the last of {} attempts; the event may be what stops it", row.attempts);
+        let reason =
+            format!("the host stopped during the last of {} attempts; the event may be what stops it", row.attempts);
         let in_hand = InHand { row: row.clone() };
         let settled = unused(row, Settlement::Dead { kind: FailureKind::Interrupted, reason: reason.clone() });
         self.settle_dead(&in_hand, settled, &reason).await
@@ -269,7 +274,8 @@ impl LaneState {
         let mut picked = Vec::new();
         let mut rest = VecDeque::with_capacity(self.buffer.len());
         while let Some(row) = self.buffer.pop_front() {
-            let taken = row.order_key.as_ref().and_then(|key| self.keys.get(key)).is_some_and(|holder| *holder != row.id);
+            let taken =
+                row.order_key.as_ref().and_then(|key| self.keys.get(key)).is_some_and(|holder| *holder != row.id);
             if picked.len() < free && !taken {
                 if let Some(key) = &row.order_key {
                     self.keys.insert(key.clone(), row.id);

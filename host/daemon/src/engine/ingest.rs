@@ -59,7 +59,12 @@ impl Inner {
     }
 
     /// Routes all events; returns the batch, and the position in it of each event that was sent.
-    fn plan_batch(&self, snapshot: &Snapshot, events: &[Event], sender: &Sender) -> Result<(Batch, Vec<usize>), IngestError> {
+    fn plan_batch(
+        &self,
+        snapshot: &Snapshot,
+        events: &[Event],
+        sender: &Sender,
+    ) -> Result<(Batch, Vec<usize>), IngestError> {
         let now = self.clock.now();
         let mut batch = Batch::new(now);
         batch.routing = Some(snapshot.generation());
@@ -147,7 +152,8 @@ fn check(event: &Event, sender: &Sender, index: usize) -> Result<(), IngestError
         let place = keptn::place(event, event.data_json().as_ref());
         if !place.project.as_ref().is_some_and(|project| projects.contains(project)) {
             let named = place.project.unwrap_or_else(|| "none".to_owned());
-            let message = format!("the token is for the projects {}; the event's project is {named}", projects.join(", "));
+            let message =
+                format!("the token is for the projects {}; the event's project is {named}", projects.join(", "));
             return forbidden("project-not-allowed", message);
         }
     }
@@ -157,7 +163,10 @@ fn check(event: &Event, sender: &Sender, index: usize) -> Result<(), IngestError
         }
         Some((task, TaskEventKind::Started | TaskEventKind::StatusChanged | TaskEventKind::Finished)) => forbidden(
             "answer-not-asked",
-            format!("`{}` is an answer to a task `{task}` that the sender was not asked to do; only its bound executors answer", event.ty()),
+            format!(
+                "`{}` is an answer to a task `{task}` that the sender was not asked to do; only its bound executors answer",
+                event.ty()
+            ),
         ),
         _ => Ok(()),
     }

@@ -202,11 +202,7 @@ impl Inner {
     ) -> Result<(), RemoveError> {
         let old = self.snapshot.load_full();
         let Some(current) = old.installations.get(name) else { return Err(RemoveError::NotFound(name.to_string())) };
-        let row = InstallationRow {
-            removal: Some(removal),
-            actor: actor.as_str().to_owned(),
-            ..current.row.clone()
-        };
+        let row = InstallationRow { removal: Some(removal), actor: actor.as_str().to_owned(), ..current.row.clone() };
         let removing = Arc::new(Installation {
             name: current.name.clone(),
             row: row.clone(),
@@ -227,8 +223,7 @@ impl Inner {
         let reason = format!("the installation `{}` was removed by {}", installation.name, installation.row.actor);
         loop {
             let consumer = Some(installation.name.clone());
-            let filter =
-                DeliveryFilter { consumer, state: Some(DeliveryState::Ready), ..DeliveryFilter::default() };
+            let filter = DeliveryFilter { consumer, state: Some(DeliveryState::Ready), ..DeliveryFilter::default() };
             let page = self.store.deliveries(&filter, None, DEAD_LETTERS_PER_ROUND).await?;
             if page.items.is_empty() {
                 return Ok(());
@@ -291,10 +286,8 @@ impl Inner {
     /// Reads the installations at start. Components are loaded in the background by [`Inner::load_all`].
     pub(super) async fn read_installations(&self) -> Result<Snapshot, StoreError> {
         let routing = self.store.state(&StateKey::new(ROUTING_KIND, "generation")).await?;
-        let generation = routing
-            .and_then(|row| String::from_utf8(row.value).ok())
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+        let generation =
+            routing.and_then(|row| String::from_utf8(row.value).ok()).and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut installations = BTreeMap::new();
         let mut after: Option<String> = None;
         loop {
@@ -356,7 +349,8 @@ impl Inner {
     /// Describes an installation for the API.
     pub(super) fn view(&self, installation: &Installation) -> InstallationView {
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let running = lanes.get(&installation.name).map_or(0, |lane| lane.running.load(std::sync::atomic::Ordering::Relaxed));
+        let running =
+            lanes.get(&installation.name).map_or(0, |lane| lane.running.load(std::sync::atomic::Ordering::Relaxed));
         drop(lanes);
         let failure = installation.failure.load_full().map(|reason| reason.to_string());
         let state = match (&failure, installation.row.removal.is_some(), installation.plugin.load().is_some()) {

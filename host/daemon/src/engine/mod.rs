@@ -36,9 +36,7 @@ use pilothouse_core::name::{InstallationName, TemplateName};
 use pilothouse_core::right::Actor;
 use pilothouse_runtime::Runtime;
 use pilothouse_runtime::job::{JobRunner, JobTemplate};
-use pilothouse_store::{
-    Batch, Committed, NewEvent, Precondition, Seq, Settlement, Store, StoreError, TimerWrite,
-};
+use pilothouse_store::{Batch, Committed, NewEvent, Precondition, Seq, Settlement, Store, StoreError, TimerWrite};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -187,7 +185,9 @@ impl Inner {
         loop {
             let result = self.store.commit(batch.clone()).await;
             match result {
-                Err(StoreError::Busy(_) | StoreError::Unknown(_)) if attempt < COMMIT_ATTEMPTS_MAX && !batch.is_ingest() => {
+                Err(StoreError::Busy(_) | StoreError::Unknown(_))
+                    if attempt < COMMIT_ATTEMPTS_MAX && !batch.is_ingest() =>
+                {
                     attempt += 1;
                     tokio::time::sleep(std::time::Duration::from_millis(20 * attempt)).await;
                 }
@@ -256,13 +256,19 @@ impl Inner {
             return refused(format!("the delivery is {}, only dead letters can be redriven", row.state.as_str()));
         }
         if self.installation(&row.consumer).is_none() {
-            return refused(format!("`{}` is not installed any more; install it under the same name first", row.consumer));
+            return refused(format!(
+                "`{}` is not installed any more; install it under the same name first",
+                row.consumer
+            ));
         }
         if let Some(task) = &row.task
             && let Some(view) = self.task_view(task).await?
             && view.state == "ended"
         {
-            return refused(format!("its task `{}` has ended: {}; trigger the task again instead", view.name, view.reason));
+            return refused(format!(
+                "its task `{}` has ended: {}; trigger the task again instead",
+                view.name, view.reason
+            ));
         }
         let mut batch = Batch::new(self.clock.now());
         let settlement = Settlement::Redriven { actor: actor.clone(), due: batch.now };

@@ -55,13 +55,20 @@ pub(super) fn wake_timer(installation: &InstallationName, task: &str) -> String 
 ///
 /// # Errors
 /// An event that the host adds cannot be made; this does not happen for an accepted event.
-pub(super) fn plan(snapshot: &Snapshot, event: Event, origin: &Origin, now: Timestamp) -> Result<Vec<NewEvent>, EventError> {
+pub(super) fn plan(
+    snapshot: &Snapshot,
+    event: Event,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<Vec<NewEvent>, EventError> {
     let data = event.data_json();
     let place = keptn::place(&event, data.as_ref());
     let run = keptn::run(&event);
     let routing = snapshot.subscriptions.route(&event, data.as_ref(), &place);
     let too_deep = (origin.depth > DEPTH_MAX).then(|| {
-        format!("the chain of events that led here is over {DEPTH_MAX} long: plugins seem to trigger each other for ever")
+        format!(
+            "the chain of events that led here is over {DEPTH_MAX} long: plugins seem to trigger each other for ever"
+        )
     });
     let mut deliveries: Vec<NewDelivery> = routing
         .observers

@@ -71,7 +71,12 @@ impl Services for CallServices {
     async fn emit(&self, index: u32, event: EventBuilder) -> Result<(), EmitError> {
         // The content is part of the id: an attempt that is repeated sends the same progress again, which is absorbed, or
         // other progress, which is new.
-        let draft = event.clone().id("draft").source("/draft").build().map_err(|error| EmitError::Invalid(error.to_string()))?;
+        let draft = event
+            .clone()
+            .id("draft")
+            .source("/draft")
+            .build()
+            .map_err(|error| EmitError::Invalid(error.to_string()))?;
         let mut name = format!("emit {index} ").into_bytes();
         name.extend(draft.content_digest());
         let id = uuid::Uuid::new_v5(&self.in_hand.row.id.0, &name).to_string();
@@ -88,7 +93,8 @@ impl Services for CallServices {
                 now: batch.now,
             };
             let (made, origin) = maker.make(event.clone(), id.clone()).map_err(EmitError::Invalid)?;
-            let planned = plan(&snapshot, made, &origin, batch.now).map_err(|error| EmitError::Invalid(error.to_string()))?;
+            let planned =
+                plan(&snapshot, made, &origin, batch.now).map_err(|error| EmitError::Invalid(error.to_string()))?;
             batch.events = planned;
             match self.inner.commit_and_wake(batch).await {
                 Ok(()) => return Ok(()),

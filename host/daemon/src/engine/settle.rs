@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use pilothouse_core::Event;
 use pilothouse_core::delivery::{Cause, FailureKind, Verdict, after_failure};
 use pilothouse_core::event::{AttributeValue, EventBuilder};
 use pilothouse_core::host_event::{DELIVERY_DEAD, DEPTH_EXTENSION, HOST_SOURCE, is_host_type, plugin_source};
@@ -10,7 +11,6 @@ use pilothouse_core::keptn::{self, TaskEventKind};
 use pilothouse_core::name::InstallationName;
 use pilothouse_core::right::Actor;
 use pilothouse_core::task::{Answer, Input, Parent};
-use pilothouse_core::Event;
 use pilothouse_runtime::{Call, CallContext, CallFailure, CallReport, Outcome, TaskInfo};
 use pilothouse_store::{Batch, DeliveryRow, EventRow, KeyValueWrite, NewEvent, Settled, Settlement, StoreError};
 
@@ -80,7 +80,11 @@ impl Inner {
         Finished { delivery: in_hand.row.id, order_key: in_hand.row.order_key, retried }
     }
 
-    async fn attempt(self: &Arc<Self>, installation: &Arc<Installation>, in_hand: &InHand) -> Result<(EventRow, CallReport), StoreError> {
+    async fn attempt(
+        self: &Arc<Self>,
+        installation: &Arc<Installation>,
+        in_hand: &InHand,
+    ) -> Result<(EventRow, CallReport), StoreError> {
         let row = &in_hand.row;
         let Some(event) = self.store.event(row.event).await? else {
             return Err(StoreError::Read(format!("event {} of delivery {} is gone", row.event, row.id)));
@@ -107,7 +111,8 @@ impl Inner {
         let Some(plugin) = installation.plugin.load_full() else {
             return Err(StoreError::Read(format!("`{}` is not loaded", installation.name)));
         };
-        let services = CallServices::new(Arc::clone(self), Arc::clone(installation), in_hand.clone(), event.clone(), task);
+        let services =
+            CallServices::new(Arc::clone(self), Arc::clone(installation), in_hand.clone(), event.clone(), task);
         let call = Call {
             context,
             event: event.event.clone(),
@@ -133,11 +138,16 @@ impl Inner {
         let failure = match &report.outcome {
             Err(failure) => failure.clone(),
             Ok(outcome) => {
-                match self.settle_success(installation, in_hand, event, outcome, &report, used(Settlement::Done)).await {
+                match self.settle_success(installation, in_hand, event, outcome, &report, used(Settlement::Done)).await
+                {
                     Ok(()) | Err(SettleError::Gone) => return Ok(None),
-                    Err(SettleError::Outcome(reason)) => CallFailure { kind: FailureKind::Outcome, reason, retry_after: None },
+                    Err(SettleError::Outcome(reason)) => {
+                        CallFailure { kind: FailureKind::Outcome, reason, retry_after: None }
+                    }
                     Err(SettleError::Store(error)) => return Err(error),
-                    Err(SettleError::Again) => return Err(StoreError::Conflict("too many concurrent answers".to_owned())),
+                    Err(SettleError::Again) => {
+                        return Err(StoreError::Conflict("too many concurrent answers".to_owned()));
+                    }
                 }
             }
         };
@@ -190,7 +200,8 @@ impl Inner {
                 key: key.clone(),
                 value: value.clone(),
             }));
-            let started = self.add_job_starts(&mut batch, installation, in_hand, event, &report.effects.jobs_started).await?;
+            let started =
+                self.add_job_starts(&mut batch, installation, in_hand, event, &report.effects.jobs_started).await?;
             let mut cancelled = report.effects.jobs_cancelled.clone();
             if let Some(task) = &mut task {
                 let answer = outcome.answer.clone().unwrap_or(Answer::Pending { wake_after_ms: None });
@@ -281,7 +292,9 @@ impl Inner {
                 let input = Input::GaveUp { installation: row.consumer.clone(), reason: reason.to_owned() };
                 match self.step_task(&mut batch, &snapshot, &mut task, input, Some(row.id)).await {
                     Ok(()) | Err(StepError::Refused(_)) => {}
-                    Err(StepError::Event(error)) => tracing::error!(delivery = %row.id, %error, "DeadLetterAnswerError"),
+                    Err(StepError::Event(error)) => {
+                        tracing::error!(delivery = %row.id, %error, "DeadLetterAnswerError")
+                    }
                     Err(StepError::Store(error)) => return Err(error),
                 }
                 if !task.task.is_open() {
@@ -293,7 +306,9 @@ impl Inner {
                     self.cancel_jobs(&jobs).await;
                     return Ok(());
                 }
-                Err(StoreError::Conflict(_) | StoreError::StaleRouting { .. }) if self.is_settled(in_hand).await? => return Ok(()),
+                Err(StoreError::Conflict(_) | StoreError::StaleRouting { .. }) if self.is_settled(in_hand).await? => {
+                    return Ok(());
+                }
                 Err(StoreError::Conflict(_) | StoreError::StaleRouting { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -316,7 +331,8 @@ impl EventMaker<'_> {
     /// Sets id, source, time, run, triggered id, trace and depth. The error is a sentence for the plugin's author.
     pub(super) fn make(&self, builder: EventBuilder, id: String) -> Result<(Event, Origin), String> {
         // Built once with the host's identity, so that the attributes can be looked at; the guest's own are not trusted.
-        let draft = builder.id(id).source(plugin_source(self.installation)).build().map_err(|error| error.to_string())?;
+        let draft =
+            builder.id(id).source(plugin_source(self.installation)).build().map_err(|error| error.to_string())?;
         let kind = keptn::parse_task_event(draft.ty());
         let mut depth = self.cause.depth;
         if self.in_hand.row.cause == Cause::Observed || matches!(kind, Some((_, TaskEventKind::Triggered))) {
@@ -327,11 +343,13 @@ impl EventMaker<'_> {
             builder = builder.time(Some(self.now.to_string()));
         }
         if depth > 0 {
-            builder = builder.extension(DEPTH_EXTENSION, AttributeValue::Integer(i32::try_from(depth).unwrap_or(i32::MAX)));
+            builder =
+                builder.extension(DEPTH_EXTENSION, AttributeValue::Integer(i32::try_from(depth).unwrap_or(i32::MAX)));
         }
-        let inherited = [(keptn::RUN_EXTENSION, self.cause.run.as_deref())]
-            .into_iter()
-            .chain([keptn::COMMIT_EXTENSION, "traceparent", "tracestate"].map(|name| (name, self.cause.event.extension_str(name))));
+        let inherited = [(keptn::RUN_EXTENSION, self.cause.run.as_deref())].into_iter().chain(
+            [keptn::COMMIT_EXTENSION, "traceparent", "tracestate"]
+                .map(|name| (name, self.cause.event.extension_str(name))),
+        );
         for (name, value) in inherited {
             if let (None, Some(value)) = (draft.extension(name), value) {
                 builder = builder.extension_str(name, value);
@@ -342,15 +360,18 @@ impl EventMaker<'_> {
                 Some(task) if task.task.name == *name => {
                     builder = builder.extension_str(keptn::TRIGGERED_ID_EXTENSION, &task.task.id);
                 }
-                _ => return Err(format!("`{}` is progress of a task that this delivery does not belong to", draft.ty())),
+                _ => {
+                    return Err(format!("`{}` is progress of a task that this delivery does not belong to", draft.ty()));
+                }
             }
         }
         let triggers = matches!(kind, Some((_, TaskEventKind::Triggered)));
-        let parent = self.task.filter(|_| triggers).map(|task| Parent {
-            task: task.task.id.clone(),
-            installation: self.installation.clone(),
-        });
-        let origin = Origin { actor: Actor::plugin(self.installation), caused_by: Some(self.in_hand.row.id), depth, parent };
+        let parent = self
+            .task
+            .filter(|_| triggers)
+            .map(|task| Parent { task: task.task.id.clone(), installation: self.installation.clone() });
+        let origin =
+            Origin { actor: Actor::plugin(self.installation), caused_by: Some(self.in_hand.row.id), depth, parent };
         Ok((builder.build().map_err(|error| error.to_string())?, origin))
     }
 }
@@ -387,7 +408,8 @@ fn dead_letter_event(
         "event": { "seq": event.seq.0, "id": event.event.id(), "source": event.event.source(), "type": event.event.ty() },
     });
     if let Some(members) = data.as_object_mut() {
-        let place = [("project", &event.place.project), ("stage", &event.place.stage), ("service", &event.place.service)];
+        let place =
+            [("project", &event.place.project), ("stage", &event.place.stage), ("service", &event.place.service)];
         for (name, value) in place.into_iter().chain([("task", &row.task)]) {
             if let Some(value) = value {
                 members.insert(name.to_owned(), value.clone().into());

@@ -73,13 +73,19 @@ impl Inner {
             match action {
                 Action::SendStarted(installation) => {
                     let event = task::event::started(&in_hand.task, &in_hand.trigger.event, &installation, now)?;
-                    batch.events.extend(self.plan_task_event(snapshot, in_hand, event, Some(&installation), by, now)?);
+                    batch.events.extend(self.plan_task_event(
+                        snapshot,
+                        in_hand,
+                        event,
+                        Some(&installation),
+                        by,
+                        now,
+                    )?);
                 }
                 Action::SendFinished(installation, answer) => {
                     let trigger = &in_hand.trigger.event;
                     let event = task::event::finished(&in_hand.task, trigger, installation.as_ref(), &answer, now)?;
-                    let mut planned =
-                        self.plan_task_event(snapshot, in_hand, event, installation.as_ref(), by, now)?;
+                    let mut planned = self.plan_task_event(snapshot, in_hand, event, installation.as_ref(), by, now)?;
                     if let (Some(first), Some(parent), false) =
                         (planned.first_mut(), &in_hand.task.parent, in_hand.task.is_open())
                     {
@@ -116,13 +122,19 @@ impl Inner {
         by: Option<DeliveryId>,
         now: Timestamp,
     ) -> Result<Vec<NewEvent>, EventError> {
-        let actor = installation.map_or_else(pilothouse_core::right::Actor::host, pilothouse_core::right::Actor::plugin);
+        let actor =
+            installation.map_or_else(pilothouse_core::right::Actor::host, pilothouse_core::right::Actor::plugin);
         let origin = Origin { actor, caused_by: by, depth: in_hand.task.depth, parent: None };
         plan(snapshot, event, &origin, now)
     }
 
     /// Clears an ended task's timers and cancels what is still owed for it.
-    async fn end_task(&self, batch: &mut Batch, in_hand: &TaskInHand, by: Option<DeliveryId>) -> Result<(), StoreError> {
+    async fn end_task(
+        &self,
+        batch: &mut Batch,
+        in_hand: &TaskInHand,
+        by: Option<DeliveryId>,
+    ) -> Result<(), StoreError> {
         batch.timers.push(TimerWrite::Clear { name: finish_timer(&in_hand.task.id) });
         for executor in &in_hand.task.executors {
             batch.timers.push(TimerWrite::Clear { name: wake_timer(&executor.installation, &in_hand.task.id) });
@@ -173,7 +185,12 @@ impl Inner {
     }
 
     /// See [`super::Engine::tasks`].
-    pub(super) async fn task_views(&self, after: Option<&str>, limit: usize, open_only: bool) -> Result<Vec<TaskView>, StoreError> {
+    pub(super) async fn task_views(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        open_only: bool,
+    ) -> Result<Vec<TaskView>, StoreError> {
         let mut views = Vec::new();
         let mut after = after.map(str::to_owned);
         loop {

@@ -67,7 +67,12 @@ impl Inner {
     }
 
     /// Delivers the task's trigger again.
-    async fn wake_executor(&self, installation: &InstallationName, task: &str, timer: &TimerRow) -> Result<(), StoreError> {
+    async fn wake_executor(
+        &self,
+        installation: &InstallationName,
+        task: &str,
+        timer: &TimerRow,
+    ) -> Result<(), StoreError> {
         let mut batch = Batch::new(self.clock.now());
         batch.timers.push(TimerWrite::Clear { name: timer.name.clone() });
         if let Some(in_hand) = self.read_task(task).await?
