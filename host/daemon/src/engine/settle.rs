@@ -361,7 +361,10 @@ impl EventMaker<'_> {
                     builder = builder.extension_str(keptn::TRIGGERED_ID_EXTENSION, &task.task.id);
                 }
                 _ => {
-                    return Err(format!("`{}` is progress of a task that this delivery does not belong to", draft.ty()));
+                    return Err(format!(
+                        "`{}` is progress of a task that this delivery does not belong to",
+                        draft.ty()
+                    ));
                 }
             }
         }

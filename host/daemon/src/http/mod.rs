@@ -1,6 +1,6 @@
 //! The HTTP API as a value: [`router`] makes it from an [`AppState`], and tests call it without a socket.
 //!
-//! Every path but `/healthz`, `/readyz` and `OPTIONS` needs a token ([`guard`]), and each handler asks for the right that
+//! Every path but `/healthz`, `/readyz` and `OPTIONS` needs a token (`guard`), and each handler asks for the right that
 //! it needs. Wire types live here, beside their handlers; the domain's types do not travel.
 //!
 //! Never here: sockets and signals ([`crate::serve`]), decisions about events ([`crate::engine`]).
