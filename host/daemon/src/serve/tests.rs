@@ -181,3 +181,33 @@ async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
     running.stop.send(()).unwrap();
     assert!(!running.ended.await.unwrap().requests);
 }
+
+#[tokio::test]
+async fn http_2_is_spoken_without_an_upgrade() {
+    let running = start(|_| {}).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let request =
+        client.build().unwrap().post(format!("http://{}/v1/events", running.address)).bearer_auth(&running.token);
+    let answer = request.header("content-type", "application/cloudevents+json").body(EVENT).send().await.unwrap();
+    assert_eq!((answer.version(), answer.status().as_u16()), (http::Version::HTTP_2, 202));
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_connection_waits_until_another_one_ends() {
+    let running = start(|config| config.limits.connections_max = 1).await;
+    let health = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut first = TcpStream::connect(running.address).await.unwrap();
+    first.write_all(health).await.unwrap();
+    let mut byte = [0; 1];
+    first.read_exact(&mut byte).await.unwrap();
+    let second = running.exchange(health, "\"ok\"");
+    tokio::pin!(second);
+    // The first connection is alive, so the second one has no answer, however often it is asked for.
+    for _ in 0..100 {
+        assert!(futures_util::poll!(&mut second).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    assert!(second.await.contains(" 200 "));
+}

@@ -66,3 +66,18 @@ async fn a_dry_run_stores_nothing() {
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     assert!(wrong.text().contains("did you mean `dryrun`?"), "{}", wrong.text());
 }
+
+#[tokio::test]
+async fn row_56_a_thousand_requests_with_one_event_store_it_once() {
+    let harness = Harness::new().await;
+    let sent = event("raced");
+    let answers = futures_util::future::join_all((0..1_000).map(|_| harness.send(&sent))).await;
+    let mut new = 0;
+    for answer in &answers {
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        new += answer.json()["accepted"].as_u64().unwrap();
+        assert_eq!(answer.json()["seq"], json!([1]));
+    }
+    assert_eq!(new, 1);
+    assert_eq!(harness.get("/v1/events").await.json()["items"].as_array().unwrap().len(), 1);
+}
