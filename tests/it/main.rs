@@ -14,6 +14,7 @@ mod flow;
 mod hostile;
 mod jobs;
 mod languages;
+mod plugins;
 mod program;
 mod sdks;
 mod start;
