@@ -76,7 +76,7 @@ const BACKTRACE_FRAMES: usize = 16;
 /// Neither way is accepted by wasmtime.
 pub(crate) fn build(config: &RuntimeConfig) -> Result<Engine, RuntimeError> {
     let error = |error: &wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
-    match Engine::new(&settings(InstanceAllocationStrategy::Pooling(pool(config)))) {
+    match Engine::new(&pooled_settings(config)) {
         Ok(engine) => {
             tracing::info!(instances_max = config.instances_max, allocator = "pool", "EngineBuilt");
             Ok(engine)
@@ -88,6 +88,12 @@ pub(crate) fn build(config: &RuntimeConfig) -> Result<Engine, RuntimeError> {
             Ok(engine)
         }
     }
+}
+
+/// Returns the engine's settings, with the pool, for the bench: its bare loop has to run on the same ones.
+#[doc(hidden)]
+pub fn pooled_settings(config: &RuntimeConfig) -> Config {
+    settings(InstanceAllocationStrategy::Pooling(pool(config)))
 }
 
 fn pool(config: &RuntimeConfig) -> PoolingAllocationConfig {

@@ -36,6 +36,8 @@ mod tests;
 
 pub use call::{Call, CallContext, CallFailure, CallReport, Effects, Outcome, Settings, TaskInfo};
 pub use embed::embed_manifest;
+#[doc(hidden)]
+pub use engine::pooled_settings;
 pub use engine::{RuntimeConfig, RuntimeError};
 pub use inspect::{COMPONENT_BYTES_MAX, Inspection, InspectionProblem};
 pub use log::{LOG_LINE_BYTES_MAX, LogLevel, LogLine};
