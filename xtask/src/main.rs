@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod crash;
 mod demo;
 mod digest;
@@ -61,6 +62,15 @@ enum Command {
         #[arg(long, default_value_t = 50)]
         rounds: u32,
     },
+    /// Measures what docs/performance.md records, in release; about twelve minutes after the build.
+    Bench {
+        /// Where the rows go; target/bench.json when absent.
+        #[arg(long)]
+        json: Option<std::path::PathBuf>,
+        /// Sections to run, with commas between; all when absent.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
     /// Checks the rules of style that no compiler checks.
     Tidy,
     /// Makes the release archive in target/dist.
@@ -73,6 +83,7 @@ fn main() -> ExitCode {
         Command::Guests { plugins_only: true } => guests::build_plugins(&workspace),
         Command::Guests { plugins_only: false } => guests::build_all(&workspace),
         Command::Demo { arguments } => demo::run(&workspace, &arguments),
+        Command::Bench { json, only } => bench::run(&workspace, json.as_deref(), &only),
         Command::Crash { rounds } => crash::run(&workspace, rounds),
         Command::Test => test::run(&workspace),
         Command::Tidy => tidy::run(&workspace),

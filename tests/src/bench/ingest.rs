@@ -60,8 +60,7 @@ pub(crate) fn new_event(ty: &str, consumer: &InstallationName, now: Timestamp) -
 
 /// Returns the time.
 pub(crate) fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    pilothouse::engine::clock::Clock::now(&pilothouse::engine::clock::SystemClock)
 }
 
 /// Returns commits per second of `writers` that each commit one event with one delivery, one after the other.

@@ -61,22 +61,14 @@ impl DemoCommand {
         let printer = Arc::new(Printer::new(self.plain));
         let started = Instant::now();
         let mut report = Report::default();
-        let outcome = self.play(&printer, &mut report).await;
-        report.seconds = seconds(started);
+        let outcome = self.play(&printer, &mut report, started).await;
         report.done = outcome.is_ok();
         report.error = outcome.as_ref().err().map(ToString::to_string);
-        if report.done {
-            printer.line("");
-            for act in &report.acts {
-                printer.tick(&act.summary);
-            }
-            printer.line(&format!("done in {:.0} s", report.seconds));
-        }
         let written = self.report.as_ref().map_or(Ok(()), |path| report.write(path));
         outcome.and(written).map_err(|error| CliError::of(error.exit(), &error))
     }
 
-    async fn play(&self, printer: &Arc<Printer>, report: &mut Report) -> Result<(), DemoError> {
+    async fn play(&self, printer: &Arc<Printer>, report: &mut Report, started: Instant) -> Result<(), DemoError> {
         let programs = peers::find()?;
         if crate::bundle::bundle().is_empty() {
             let text = "this program was built without plugins: run `cargo xtask demo`, or use the release archive";
@@ -91,18 +83,22 @@ impl DemoCommand {
             outcome = acts(&mut stage, report) => outcome,
             () = interrupted.cancelled() => Err(DemoError::Interrupted),
         };
+        report.seconds = seconds(started);
         match &outcome {
-            Ok(()) if self.keep => {
-                invite(&stage);
-                interrupted.cancelled().await;
+            Ok(()) => {
+                sum_up(printer, report);
+                if self.keep {
+                    invite(&stage);
+                    interrupted.cancelled().await;
+                    printer.line("every process is ended, and the folder removed");
+                }
             }
-            Ok(()) | Err(DemoError::Interrupted) => {}
+            Err(DemoError::Interrupted) => printer.line("interrupted: every process is ended, and the folder removed"),
             Err(error) => {
                 printer.cross(&error.to_string());
                 stage.explain(error).await;
             }
         }
-        printer.progress("ending every process and removing the folder");
         let cleared = stage.clear().await;
         if outcome.is_ok() {
             outcome = cleared;
@@ -147,6 +143,15 @@ async fn acts(stage: &mut Stage, report: &mut Report) -> Result<(), DemoError> {
     Ok(())
 }
 
+/// Says in the end what was shown.
+fn sum_up(printer: &Printer, report: &Report) {
+    printer.line("");
+    for act in &report.acts {
+        printer.tick(&act.summary);
+    }
+    printer.line(&format!("done in {:.0} s", report.seconds));
+}
+
 /// Returns what is cancelled when somebody asks the demo to end: Ctrl-C, a kill, a terminal that is closed.
 fn interrupted() -> Result<CancellationToken, DemoError> {
     let listen = |kind| signal(kind).map_err(DemoError::io("cannot listen to signals"));
@@ -172,9 +177,11 @@ fn invite(stage: &Stage) {
     let prometheus = stage.prometheus_api.as_ref().map(api::Api::base).unwrap_or_default();
     let token = stage.token_file().display().to_string();
     let folder = stage.folder.path().display().to_string();
+    let program = std::env::current_exe().unwrap_or_else(|_| "pilothouse".into()).display().to_string();
     stage.printer.line("");
     stage.printer.line(&format!(
         "Everything goes on until Ctrl-C. In another terminal:\n\n  \
+         alias pilothouse={program}\n  \
          export PILOTHOUSE_URL={base}\n  \
          export PILOTHOUSE_TOKEN=$(cat {token})\n  \
          pilothouse event list\n  \
