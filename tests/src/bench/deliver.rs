@@ -61,7 +61,8 @@ pub(crate) async fn run(report: &mut Report, work: &Path) -> Result<()> {
         drop(host);
         let mut host = template.start().await?;
         let delivered = rate(&mut host).await?;
-        report.note(&format!("pair {pair} of {PAIRS}: {ingest:.0}/s taken, {delivered:.0}/s all the way"));
+        let commits = host.commits().await?;
+        report.note(&format!("pair {pair} of {PAIRS}: {ingest:.0}/s taken, {delivered:.0}/s all the way; {commits}"));
         pairs.push((delivered, ingest));
     }
     let rates: Vec<f64> = pairs.iter().map(|(rate, _)| *rate).collect();

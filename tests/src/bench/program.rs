@@ -87,6 +87,9 @@ impl Template {
         let from = format!("{}/.", self.folder.path().display());
         let copied = Command::new("cp").arg("-a").arg(from).arg(copy.path()).status()?;
         ensure!(copied.success(), "cp ended with {copied}");
+        // Otherwise the copy is written back during the measurement, and the host's syncs wait for it.
+        let synced = Command::new("sync").arg("-f").arg(copy.path()).status()?;
+        ensure!(synced.success(), "sync ended with {synced}");
         let mut host = Program::spawn(copy.path().to_owned(), Some(copy))?;
         host.token.clone_from(&self.token);
         host.wait_ready().await?;
@@ -239,18 +242,34 @@ impl Program {
         Ok(())
     }
 
+    async fn metrics(&self) -> Result<String> {
+        let request = self.client.get(format!("http://{}/metrics", self.address)).bearer_auth(&self.token);
+        Ok(request.send().await?.error_for_status()?.text().await?)
+    }
+
     /// Counts deliveries of `installation` that are owed: ready or running.
     ///
     /// # Errors
     /// The host refuses.
     pub(crate) async fn owed(&self, installation: &str) -> Result<u64> {
-        let request = self.client.get(format!("http://{}/metrics", self.address)).bearer_auth(&self.token);
-        let text = request.send().await?.error_for_status()?.text().await?;
+        let text = self.metrics().await?;
         let count = |state: &str| {
-            let series = format!("pilothouse_queue_deliveries{{installation=\"{installation}\",state=\"{state}\"}} ");
-            text.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse::<u64>().ok()).unwrap_or(0)
+            let series = format!("pilothouse_queue_deliveries{{installation=\"{installation}\",state=\"{state}\"}}");
+            value(&text, &series) as u64
         };
         Ok(count("ready") + count("running"))
+    }
+
+    /// Says in words what the store did since the host was started.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub(crate) async fn commits(&self) -> Result<String> {
+        let text = self.metrics().await?;
+        let commits = value(&text, "pilothouse_store_commit_seconds_count");
+        let batches = value(&text, "pilothouse_store_batches_total");
+        let mean_ms = value(&text, "pilothouse_store_commit_seconds_sum") * 1_000.0 / commits;
+        Ok(format!("{commits:.0} commits of {:.1} batches, {mean_ms:.2} ms each", batches / commits))
     }
 
     /// Waits until nothing is owed to `installation`.
@@ -305,6 +324,12 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Reads one series; 0 where it is not there yet.
+fn value(metrics: &str, series: &str) -> f64 {
+    let found = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok());
+    found.unwrap_or(0.0)
 }
 
 async fn answer(request: reqwest::RequestBuilder, what: &str) -> Result<Value> {
