@@ -90,10 +90,10 @@ impl DemoCommand {
                 if self.keep {
                     invite(&stage);
                     interrupted.cancelled().await;
-                    printer.line("every process is ended, and the folder removed");
+                    printer.line("ending every process");
                 }
             }
-            Err(DemoError::Interrupted) => printer.line("interrupted: every process is ended, and the folder removed"),
+            Err(DemoError::Interrupted) => printer.line("interrupted; ending every process"),
             Err(error) => {
                 printer.cross(&error.to_string());
                 stage.explain(error).await;
