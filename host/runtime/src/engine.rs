@@ -115,6 +115,8 @@ fn pool(config: &RuntimeConfig) -> PoolingAllocationConfig {
         .max_tables_per_module(limits::TABLES_MAX)
         .table_elements(limits::TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(resident)
+        // Tables too: giving them back interrupts every processor that runs a thread of the host.
+        .table_keep_resident(resident)
         .max_unused_warm_slots(WARM_SLOTS_MAX)
         .decommit_batch_size(DECOMMIT_BATCH)
         .pagemap_scan(wasmtime::Enabled::Auto);

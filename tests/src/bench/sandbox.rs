@@ -1,6 +1,7 @@
 //! What a call costs: by wasmtime alone, and through all of the runtime, in four languages.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -154,7 +155,11 @@ impl Sandbox {
 
 /// Returns the CPU time of this process so far.
 fn cpu_seconds() -> Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    cpu_seconds_of(UsageWho::RUSAGE_SELF)
+}
+
+fn cpu_seconds_of(who: UsageWho) -> Result<f64> {
+    let usage = getrusage(who)?;
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
@@ -182,6 +187,25 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Returns the CPU time of a fresh call by wasmtime alone, in microseconds, while another thread of the process computes:
+/// what changes the memory map has to interrupt the other processor then.
+async fn beside_a_thread_us(bare: &Bare) -> Result<f64> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let busy = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    let begun = cpu_seconds_of(UsageWho::RUSAGE_THREAD)?;
+    let called = bare.fresh_us(CALLS).await;
+    let used = cpu_seconds_of(UsageWho::RUSAGE_THREAD)? - begun;
+    stop.store(true, Ordering::Relaxed);
+    busy.join().map_err(|_| anyhow::anyhow!("the other thread panicked"))?;
+    called?;
+    Ok(used * 1e6 / CALLS as f64)
+}
+
 /// A row to be: name, value, unit, goal.
 type Figure = (String, f64, &'static str, Goal);
 
@@ -197,7 +221,7 @@ async fn measure() -> Result<Vec<Figure>> {
     echo.cpu_us(WARM_CALLS).await?;
 
     let (mut instantiate, mut living, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut alone, mut cpu) = (Vec::new(), Vec::new());
+    let (mut alone, mut cpu, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..PAIRS {
         instantiate.push(bare.instantiate_us(CALLS).await?);
         living.push(bare.living_us(CALLS).await?);
@@ -205,6 +229,7 @@ async fn measure() -> Result<Vec<Figure>> {
         let fresh_us = bare.fresh_us(CALLS).await?;
         let bare_cpu = (cpu_seconds()? - begun) * 1e6 / CALLS as f64;
         fresh.push(fresh_us);
+        beside.push(beside_a_thread_us(&bare).await?);
         cpu.push((echo.cpu_us(CALLS).await?, bare_cpu));
         alone.push((echo.alone_us(CALLS / 4).await?, fresh_us));
     }
@@ -216,6 +241,7 @@ async fn measure() -> Result<Vec<Figure>> {
         named("bare wasmtime: instantiate echo", median(&instantiate), "us", none),
         named("bare wasmtime: fresh call of echo, 1 KiB event", median(&fresh), "us", none),
         named("bare wasmtime: fresh call of echo, CPU time", median(&bare_cpu), "us", none),
+        named("bare wasmtime: fresh call of echo, CPU time, beside a busy thread", median(&beside), "us", none),
         named("bare wasmtime: call of a living echo", median(&living), "us", none),
         named(
             "through the runtime: fresh call of echo, one at a time, two thread changes included",
