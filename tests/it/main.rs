@@ -19,3 +19,4 @@ mod program;
 mod sdks;
 mod start;
 mod tasks;
+mod traces;

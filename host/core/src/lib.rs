@@ -22,5 +22,6 @@ pub mod subscription;
 pub mod suggest;
 pub mod task;
 pub mod time;
+pub mod trace_context;
 
 pub use event::Event;

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod engine;
 pub mod http;
 pub mod metrics;
+pub mod otlp;
 pub mod resources;
 pub mod serve;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use pilothouse_core::delivery::DeliveryState;
 use pilothouse_core::name::InstallationName;
 use pilothouse_runtime::CallReport;
-use pilothouse_store::StoreStatus;
+use pilothouse_store::{StoreStatus, Times};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -184,13 +184,18 @@ fn write_store(text: &mut String, status: &StoreStatus) -> std::fmt::Result {
     }
     writeln!(text, "# HELP pilothouse_store_batches Batches in the commits.\n# TYPE pilothouse_store_batches counter")?;
     writeln!(text, "pilothouse_store_batches_total {}", status.batches)?;
-    let name = "pilothouse_store_commit_seconds";
-    writeln!(text, "# HELP {name} Time of one commit: append and sync.\n# TYPE {name} histogram")?;
+    write_times(text, "store_append_seconds", "Time of one commit to write its rows", &status.append, status.commits)?;
+    write_times(text, "store_fsync_seconds", "Time of one commit to reach the disk", &status.sync, status.commits)
+}
+
+fn write_times(text: &mut String, name: &str, help: &str, times: &Times, count: u64) -> std::fmt::Result {
+    let name = format!("pilothouse_{name}");
+    writeln!(text, "# HELP {name} {help}.\n# TYPE {name} histogram")?;
     let mut below = 0;
-    for (bound, count) in status.commit_buckets.iter().filter(|(bound, _)| *bound < f64::MAX) {
+    for (bound, count) in times.buckets.iter().filter(|(bound, _)| *bound < f64::MAX) {
         below += count;
         writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}")?;
     }
-    writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {}", status.commits)?;
-    writeln!(text, "{name}_sum {}\n{name}_count {}", status.commit_seconds, status.commits)
+    writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}")?;
+    writeln!(text, "{name}_sum {}\n{name}_count {count}", times.seconds)
 }

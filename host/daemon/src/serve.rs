@@ -26,6 +26,7 @@ use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineConfig};
 use crate::http::{AppState, Parts, router};
 use crate::metrics::Metrics;
+use crate::otlp::{Observed, Traces};
 use crate::resources::ConfiguredResources;
 pub use error::{ServeError, bind};
 
@@ -64,6 +65,7 @@ pub struct Host {
     connections: Arc<Connections>,
     resources: Arc<ConfiguredResources>,
     config: Arc<Config>,
+    traces: Option<Arc<Traces>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -121,6 +123,10 @@ impl Host {
         let connections = Arc::new(Connections::read(&config.connections));
         let resources = Arc::new(ConfiguredResources::new(Arc::clone(&connections), Arc::clone(&config)));
         let metrics = Arc::new(Metrics::default());
+        let traces = match config.telemetry.traces_connection.clone() {
+            Some(name) => Some(Arc::new(Traces::start(&config.telemetry, name, Arc::clone(&connections))?)),
+            None => None,
+        };
         let jobs_config = JobsConfig {
             directory: data_dir.join(JOBS_DIR),
             supervisor,
@@ -136,7 +142,7 @@ impl Host {
             jobs: Arc::new(jobs),
             jobs_ended,
             job_templates: config.jobs.clone(),
-            telemetry: Arc::clone(&metrics) as _,
+            telemetry: Arc::new(Observed { metrics: Arc::clone(&metrics), traces: traces.clone() }),
             components_dir: data_dir.join(COMPONENTS_DIR),
             outputs_dir: data_dir.join(OUTPUTS_DIR),
             ceiling: config.ceiling.limits(),
@@ -157,7 +163,8 @@ impl Host {
             stopping: stopping_rx,
         })
         .map_err(ServeError::Client)?;
-        Ok(Started { host: Self { app, engine, store, connections, resources, config, stopping }, first_token })
+        let host = Self { app, engine, store, connections, resources, config, traces, stopping };
+        Ok(Started { host, first_token })
     }
 
     /// Returns what reloads the configuration while [`Host::run`] has the host.
@@ -208,6 +215,10 @@ impl Host {
         let requests = async { tokio::time::timeout(deadline, graceful.shutdown()).await.is_ok() };
         let (requests, deliveries) = tokio::join!(requests, self.engine.drain(deadline));
         self.store.close().await;
+        if let Some(traces) = self.traces {
+            // What happens without the last spans is said in the log.
+            let _ = tokio::task::spawn_blocking(move || traces.shut_down()).await;
+        }
         if requests && deliveries {
             tracing::info!("DrainFinished");
         } else {

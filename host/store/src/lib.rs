@@ -27,7 +27,7 @@ pub use batch::{
 };
 pub use error::StoreError;
 pub use read::{
-    AttemptRecord, DeliveryFilter, DeliveryRow, EventFilter, EventRow, Page, StateRow, StoreStatus, TimerRow,
+    AttemptRecord, DeliveryFilter, DeliveryRow, EventFilter, EventRow, Page, StateRow, StoreStatus, TimerRow, Times,
 };
 
 /// Position of an event in the log: 1, 2, 3 … without gaps.

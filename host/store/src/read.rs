@@ -185,9 +185,19 @@ pub struct StoreStatus {
     pub commits: u64,
     /// Batches in them.
     pub batches: u64,
-    /// Seconds spent in commits (append and sync).
-    pub commit_seconds: f64,
-    /// Upper bounds, in seconds, and counts of a histogram of commit times. A commit is counted in one bucket, the
-    /// first that it fits; the last bound is [`f64::MAX`].
-    pub commit_buckets: Vec<(f64, u64)>,
+    /// What each commit took to write its rows, which is not yet durable.
+    pub append: Times,
+    /// What each commit took to reach the disk: the rest of its write-ahead log, and the sync.
+    pub sync: Times,
+}
+
+/// How long something took, over all of its times.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Times {
+    /// All of them together, in seconds.
+    pub seconds: f64,
+    /// Upper bounds, in seconds, and counts of a histogram. Each time is counted in one bucket, the first that it fits;
+    /// the last bound is [`f64::MAX`].
+    pub buckets: Vec<(f64, u64)>,
 }

@@ -266,10 +266,11 @@ impl Program {
     /// The host refuses.
     pub(crate) async fn commits(&self) -> Result<String> {
         let text = self.metrics().await?;
-        let commits = value(&text, "pilothouse_store_commit_seconds_count");
+        let commits = value(&text, "pilothouse_store_fsync_seconds_count");
         let batches = value(&text, "pilothouse_store_batches_total");
-        let mean_ms = value(&text, "pilothouse_store_commit_seconds_sum") * 1_000.0 / commits;
-        Ok(format!("{commits:.0} commits of {:.1} batches, {mean_ms:.2} ms each", batches / commits))
+        let mean_ms = |part: &str| value(&text, &format!("pilothouse_store_{part}_seconds_sum")) * 1_000.0 / commits;
+        let (append, sync) = (mean_ms("append"), mean_ms("fsync"));
+        Ok(format!("{commits:.0} commits of {:.1} batches, {append:.2} + {sync:.2} ms each", batches / commits))
     }
 
     /// Waits until nothing is owed to `installation`.

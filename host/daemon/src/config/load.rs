@@ -18,7 +18,7 @@ use super::{Config, overlay};
 const EVENT_SIZE_BYTES_MIN: u64 = 64 * 1024;
 /// Most events in a batch: what one commit of the store takes, with room for what follows from them.
 const BATCH_EVENTS_MAX: u32 = 1_000;
-/// Shortest retention, because for so long a repeated event must be recognized (`DESIGN.md`, invariant 4).
+/// Shortest retention, because for so long a repeated event must be recognized (`ARCHITECTURE.md`, invariant 4).
 const RETENTION_MIN: Duration = Duration::from_secs(7 * 86_400);
 
 /// Where the settings come from.
@@ -231,6 +231,14 @@ impl Loader {
             for (key, message) in connection.problems() {
                 self.problem(&["connections", name.as_str(), key], &message);
             }
+        }
+        let telemetry = &config.telemetry;
+        if let Some(name) = telemetry.traces_connection.as_ref().filter(|name| !config.connections.contains_key(*name)) {
+            let message = format!("there is no connection `{name}`: add a table [connections.{name}]");
+            self.problem(&["telemetry", "traces-connection"], &message);
+        }
+        if telemetry.sample_percent > 100 {
+            self.problem(&["telemetry", "sample-percent"], "it must be from 0 to 100");
         }
         for (name, output) in &config.outputs {
             if !output.path.is_absolute() {

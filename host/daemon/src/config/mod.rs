@@ -67,6 +67,8 @@ pub struct Config {
     pub runtime: RuntimeSection,
     /// Highest limits that any installation gets, whatever its manifest asks for and its grants say.
     pub ceiling: Ceiling,
+    /// What the host tells of itself beside `/metrics`.
+    pub telemetry: TelemetrySection,
     /// Outside endpoints that plugins may be granted, by name.
     #[schemars(with = "BTreeMap<String, ConnectionConfig>")]
     pub connections: BTreeMap<ConnectionName, ConnectionConfig>,
@@ -89,6 +91,7 @@ impl Default for Config {
             retention: Retention::default(),
             runtime: RuntimeSection::default(),
             ceiling: Ceiling::default(),
+            telemetry: TelemetrySection::default(),
             connections: BTreeMap::new(),
             jobs: BTreeMap::new(),
             outputs: BTreeMap::new(),
@@ -252,6 +255,26 @@ impl Ceiling {
             attempts: Some(self.attempts),
             log: Some(self.log),
         })
+    }
+}
+
+/// What the host tells of itself beside `/metrics`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TelemetrySection {
+    /// Connection to an OpenTelemetry collector, whose `url` is the base of OTLP over HTTP, such as `http://127.0.0.1:4318`. No traces without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub traces_connection: Option<ConnectionName>,
+    /// Of 100 traces that begin in this host, how many are sent. A trace that began elsewhere is sent if it is recorded there.
+    pub sample_percent: u8,
+    /// Name of this host in traces (`service.name`).
+    pub service_name: String,
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self { traces_connection: None, sample_percent: 100, service_name: "pilothouse".to_owned() }
     }
 }
 

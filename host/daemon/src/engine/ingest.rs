@@ -1,5 +1,7 @@
 //! Accepting events from outside: who may send what, and one commit for all of them.
 
+use std::time::Instant;
+
 use pilothouse_core::Event;
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::host_event::{ANSWER_REFUSED, HOST_SOURCE, is_host_type};
@@ -9,6 +11,7 @@ use pilothouse_store::{Batch, NewEvent, Precondition, StateKey, StoreError};
 use super::Inner;
 use super::installation::Snapshot;
 use super::plan::{Origin, TASK_KIND, plan};
+use super::span;
 use super::view::{Accepted, IngestError, Match, Sender};
 
 /// How often a batch that was routed against subscriptions which changed meanwhile is routed again. Each round loses
@@ -18,6 +21,7 @@ const ROUTING_ATTEMPTS_MAX: u32 = 16;
 impl Inner {
     /// See [`super::Engine::ingest`].
     pub(super) async fn ingest(&self, events: Vec<Event>, sender: &Sender) -> Result<Vec<Accepted>, IngestError> {
+        let (begun_at, begun) = (self.clock.now(), Instant::now());
         for (index, event) in events.iter().enumerate() {
             if let Err(error) = check(event, sender, index) {
                 self.record_refused_answer(event, sender, &error).await;
@@ -49,7 +53,14 @@ impl Inner {
                             hint: (deliveries == 0 && !outcome.duplicate).then(|| hint(&snapshot, event)).flatten(),
                         })
                     });
-                    return Ok(accepted.collect());
+                    let accepted: Vec<Accepted> = accepted.collect();
+                    if self.telemetry.traces() {
+                        for (event, accepted) in events.iter().zip(&accepted).filter(|(_, it)| !it.duplicate) {
+                            let (run, elapsed) = (accepted.run.as_deref(), begun.elapsed());
+                            self.telemetry.span_ended(span::ingested(event, run, accepted.seq, begun_at, elapsed));
+                        }
+                    }
+                    return Ok(accepted);
                 }
                 Err(StoreError::StaleRouting { .. }) if rounds < ROUTING_ATTEMPTS_MAX => rounds += 1,
                 Err(StoreError::Conflict(reason)) => return Err(self.explain_conflict(&events, reason).await),

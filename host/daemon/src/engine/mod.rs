@@ -16,6 +16,7 @@ mod maintain;
 mod plan;
 mod services;
 mod settle;
+mod span;
 mod start;
 mod task_flow;
 pub mod telemetry;

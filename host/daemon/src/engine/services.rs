@@ -90,6 +90,7 @@ impl Services for CallServices {
                 in_hand: &self.in_hand,
                 cause: &self.event,
                 task: self.task.as_ref(),
+                traceparent: self.inner.traceparent(&self.event, &self.in_hand),
                 now: batch.now,
             };
             let (made, origin) = maker.make(event.clone(), id.clone()).map_err(EmitError::Invalid)?;

@@ -11,6 +11,7 @@ use pilothouse_core::keptn::{self, TaskEventKind};
 use pilothouse_core::name::InstallationName;
 use pilothouse_core::right::Actor;
 use pilothouse_core::task::{Answer, Input, Parent};
+use pilothouse_core::trace_context::TRACEPARENT_EXTENSION;
 use pilothouse_runtime::{Call, CallContext, CallFailure, CallReport, Outcome, TaskInfo};
 use pilothouse_store::{Batch, DeliveryRow, EventRow, KeyValueWrite, NewEvent, Settled, Settlement, StoreError};
 
@@ -19,6 +20,7 @@ use super::dispatch::Finished;
 use super::installation::{Installation, Snapshot};
 use super::plan::{Origin, plan};
 use super::services::{CallServices, scope};
+use super::span;
 use super::task_flow::{StepError, TaskInHand};
 use super::telemetry::DeliveryEnded;
 
@@ -58,7 +60,7 @@ impl Inner {
     /// Runs one attempt of a claimed delivery to its end.
     pub(super) async fn deliver(self: Arc<Self>, installation: Arc<Installation>, row: DeliveryRow) -> Finished {
         let in_hand = InHand { row };
-        let begun = Instant::now();
+        let (begun_at, begun) = (self.clock.now(), Instant::now());
         let mut retried = false;
         match self.attempt(&installation, &in_hand).await {
             Ok((event, report)) => {
@@ -66,11 +68,13 @@ impl Inner {
                 match ended {
                     Ok(kind) => {
                         retried = matches!(kind, Some((_, true)));
-                        self.telemetry.delivery_ended(&DeliveryEnded {
-                            installation: installation.name.as_str(),
-                            failure: kind.map(|(kind, _)| kind),
-                            elapsed: begun.elapsed(),
-                        });
+                        let (failure, elapsed) = (kind.map(|(kind, _)| kind), begun.elapsed());
+                        let installation = installation.name.as_str();
+                        self.telemetry.delivery_ended(&DeliveryEnded { installation, failure, elapsed });
+                        if self.telemetry.traces() {
+                            let span = span::attempted(&event, &in_hand.row, failure, begun_at, elapsed);
+                            self.telemetry.span_ended(span);
+                        }
                     }
                     Err(error) => tracing::error!(delivery = %in_hand.row.id, %error, "DeliverySettleError"),
                 }
@@ -106,7 +110,7 @@ impl Inner {
             place: task.as_ref().map_or_else(|| event.place.clone(), |it| it.task.place.clone()),
             commit: event.event.extension_str(keptn::COMMIT_EXTENSION).map(str::to_owned),
             run: event.run.clone(),
-            traceparent: event.event.extension_str("traceparent").map(str::to_owned),
+            traceparent: self.traceparent(&event, in_hand),
         };
         let Some(plugin) = installation.plugin.load_full() else {
             return Err(StoreError::Read(format!("`{}` is not loaded", installation.name)));
@@ -123,6 +127,15 @@ impl Inner {
         let report = self.runtime.call(&plugin, call).await;
         self.telemetry.call_ended(installation.name.as_str(), &report);
         Ok((event, report))
+    }
+
+    /// Returns what the events of this attempt name as the span they come from: its own where the host traces, else the
+    /// one that the event in hand names.
+    pub(super) fn traceparent(&self, event: &EventRow, in_hand: &InHand) -> Option<String> {
+        if self.telemetry.traces() {
+            return Some(span::attempt_context(event, &in_hand.row).to_string());
+        }
+        event.event.extension_str(TRACEPARENT_EXTENSION).map(str::to_owned)
     }
 
     /// Commits what the call came to. Returns the failure, and whether it will be tried again.
@@ -248,7 +261,9 @@ impl Inner {
         task: Option<&TaskInHand>,
         events: &[EventBuilder],
     ) -> Result<(), SettleError> {
-        let maker = EventMaker { installation: &installation.name, in_hand, cause, task, now: batch.now };
+        let traceparent = self.traceparent(cause, in_hand);
+        let maker =
+            EventMaker { installation: &installation.name, in_hand, cause, task, traceparent, now: batch.now };
         batch.routing = Some(snapshot.generation());
         for (index, builder) in events.iter().enumerate() {
             let id = in_hand.row.id.returned_event_id(index);
@@ -324,6 +339,8 @@ pub(super) struct EventMaker<'a> {
     /// The event that was delivered.
     pub(super) cause: &'a EventRow,
     pub(super) task: Option<&'a TaskInHand>,
+    /// The span that its events come from.
+    pub(super) traceparent: Option<String>,
     pub(super) now: pilothouse_core::time::Timestamp,
 }
 
@@ -339,6 +356,13 @@ impl EventMaker<'_> {
             depth = depth.saturating_add(1);
         }
         let mut builder = draft.to_builder().without_extension(DEPTH_EXTENSION);
+        // A plugin that copies the extensions of the event in hand means no other span by it.
+        let copied = self.cause.event.extension_str(TRACEPARENT_EXTENSION);
+        if let Some(traceparent) = self.traceparent.as_deref()
+            && draft.extension_str(TRACEPARENT_EXTENSION) == copied
+        {
+            builder = builder.extension_str(TRACEPARENT_EXTENSION, traceparent);
+        }
         if draft.time().is_none() {
             builder = builder.time(Some(self.now.to_string()));
         }
@@ -346,10 +370,12 @@ impl EventMaker<'_> {
             builder =
                 builder.extension(DEPTH_EXTENSION, AttributeValue::Integer(i32::try_from(depth).unwrap_or(i32::MAX)));
         }
-        let inherited = [(keptn::RUN_EXTENSION, self.cause.run.as_deref())].into_iter().chain(
-            [keptn::COMMIT_EXTENSION, "traceparent", "tracestate"]
-                .map(|name| (name, self.cause.event.extension_str(name))),
-        );
+        let cause = &self.cause.event;
+        let inherited = [
+            (keptn::RUN_EXTENSION, self.cause.run.as_deref()),
+            (keptn::COMMIT_EXTENSION, cause.extension_str(keptn::COMMIT_EXTENSION)),
+            ("tracestate", cause.extension_str("tracestate")),
+        ];
         for (name, value) in inherited {
             if let (None, Some(value)) = (draft.extension(name), value) {
                 builder = builder.extension_str(name, value);

@@ -35,6 +35,9 @@ pub enum ServeError {
     /// The HTTP client could not be made.
     #[error("cannot set up TLS")]
     Client(#[source] reqwest::Error),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] crate::otlp::TracesError),
     /// Where this program lies is unknown.
     #[error("cannot find the path of this program, which supervises jobs")]
     Program(#[source] std::io::Error),

@@ -229,8 +229,8 @@ impl Store for MemoryStore {
             was_clean: state.was_clean,
             commits: state.commits,
             batches: state.commits,
-            commit_seconds: 0.0,
-            commit_buckets: Vec::new(),
+            append: crate::Times::default(),
+            sync: crate::Times::default(),
         }
     }
 

@@ -35,7 +35,7 @@ use apply::Prepared;
 use reader::{Fault, Readers};
 use schema::to_u64;
 use space::{Space, used_bytes};
-use writer::{COMMIT_BOUNDS, Job, Reply, SharedHealth};
+use writer::{Job, Reply, SharedHealth};
 
 /// Where the store is and how much it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,8 +297,8 @@ impl Store for SqliteStore {
             was_clean: self.was_clean,
             commits: health.commits,
             batches: health.batches,
-            commit_seconds: health.commit_seconds,
-            commit_buckets: COMMIT_BOUNDS.into_iter().zip(health.commit_counts).collect(),
+            append: health.append.times(),
+            sync: health.sync.times(),
         }
     }
 

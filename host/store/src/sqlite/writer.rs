@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::apply::{Halt, Numbers, Prepared, Tx};
 use super::retain::{Removal, remove};
 use super::space::Space;
-use crate::{Committed, DeliveryRow, Seq, StoreError};
+use crate::{Committed, DeliveryRow, Seq, StoreError, Times};
 
 /// Most events in one group: bounds how long the first of them waits for the last.
 const GROUP_EVENTS_MAX: usize = 4_096;
@@ -23,9 +23,8 @@ const GROUP_EVENTS_MAX: usize = 4_096;
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Frames beyond which the writer waits for readers to let the write-ahead log start over: 256 MiB.
 const RESTART_FRAMES: i64 = 64_000;
-/// Upper bounds of the histogram of commit times, in seconds; the last one stands for everything slower.
-pub(super) const COMMIT_BOUNDS: [f64; 12] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, f64::MAX];
+/// Upper bounds of the histograms of the parts of a commit, in seconds; the last one stands for everything slower.
+const BOUNDS: [f64; 13] = [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, f64::MAX];
 
 /// Answers one caller.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -47,8 +46,30 @@ pub(super) struct Health {
     pub(super) closed: bool,
     pub(super) commits: u64,
     pub(super) batches: u64,
-    pub(super) commit_seconds: f64,
-    pub(super) commit_counts: [u64; COMMIT_BOUNDS.len()],
+    pub(super) append: Measured,
+    pub(super) sync: Measured,
+}
+
+/// How long one part of the commits took.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Measured {
+    seconds: f64,
+    counts: [u64; BOUNDS.len()],
+}
+
+impl Measured {
+    fn add(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        self.seconds += seconds;
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len() - 1);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn times(&self) -> Times {
+        Times { seconds: self.seconds, buckets: BOUNDS.into_iter().zip(self.counts).collect() }
+    }
 }
 
 /// The health, shared with the store.
@@ -182,10 +203,11 @@ impl Writer {
             Ok((done, tx.finish(now)?))
         };
         let (done, numbers) = in_transaction().map_err(|error| self.failed(&error, false))?;
+        let appended = begun.elapsed();
         let commit = || self.conn.prepare_cached("COMMIT")?.execute([]);
         commit().map_err(|error| self.failed(&error, true))?;
         self.numbers = numbers;
-        self.record(begun.elapsed(), batches);
+        self.record(appended, begun.elapsed().saturating_sub(appended), batches);
         let head = Seq(numbers.head);
         self.head.send_if_modified(|it| std::mem::replace(it, head) != head);
         self.checkpoint();
@@ -241,16 +263,12 @@ impl Writer {
         StoreError::ReadOnly(cause)
     }
 
-    fn record(&self, took: Duration, batches: u64) {
-        let seconds = took.as_secs_f64();
+    fn record(&self, append: Duration, sync: Duration, batches: u64) {
         let mut health = self.health.lock();
         health.commits += 1;
         health.batches += batches;
-        health.commit_seconds += seconds;
-        let bucket = COMMIT_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(COMMIT_BOUNDS.len() - 1);
-        if let Some(count) = health.commit_counts.get_mut(bucket) {
-            *count += 1;
-        }
+        health.append.add(append);
+        health.sync.add(sync);
     }
 
     /// Moves the write-ahead log into the database when it is long. Nothing else does: SQLite's own checkpoints would
