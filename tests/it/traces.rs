@@ -142,11 +142,15 @@ async fn a_collector_sees_the_way_of_an_event_as_one_trace() {
     assert!(spans.iter().all(|(service, _)| service == "pilothouse-test"));
     let spans: Vec<Span> = spans.into_iter().map(|(_, span)| span).collect();
     let find = |name: &str, id: &str| {
-        let is_it = |span: &&Span| span.name == name && text(&span.attributes, "cloudevents.event_id").as_deref() == Some(id);
+        let is_it =
+            |span: &&Span| span.name == name && text(&span.attributes, "cloudevents.event_id").as_deref() == Some(id);
         spans.iter().find(is_it).unwrap_or_else(|| panic!("no span `{name}` of `{id}`: {spans:#?}"))
     };
     let ingest = find("ingest com.example.said.v1", "given");
-    assert_eq!((hex(&ingest.trace_id).as_str(), hex(&ingest.parent_span_id).as_str()), (GIVEN_TRACE, "00f067aa0ba902b7"));
+    assert_eq!(
+        (hex(&ingest.trace_id).as_str(), hex(&ingest.parent_span_id).as_str()),
+        (GIVEN_TRACE, "00f067aa0ba902b7")
+    );
     assert_eq!(ingest.kind(), SpanKind::Server);
     assert_eq!(text(&ingest.attributes, "cloudevents.event_type").unwrap(), "com.example.said.v1");
     let call = find("deliver echo", "given");
@@ -156,7 +160,9 @@ async fn a_collector_sees_the_way_of_an_event_as_one_trace() {
     assert_eq!(text(&call.attributes, "pilothouse.attempt").unwrap(), "1");
 
     // What the plugin sent names the span of its call, so that whoever gets it goes on from there.
-    let of = |trace: &str| echoes.iter().filter_map(|echo| echo["traceparent"].as_str()).find(|it| it.contains(trace)).unwrap();
+    let of = |trace: &str| {
+        echoes.iter().filter_map(|echo| echo["traceparent"].as_str()).find(|it| it.contains(trace)).unwrap()
+    };
     let named = format!("00-{GIVEN_TRACE}-{}-01", hex(&call.span_id));
     assert!(echoes.iter().any(|echo| echo["traceparent"] == named), "{named} of {echoes:#?}");
     // Without a trace of its own, an event is in the trace that its run names.
@@ -192,8 +198,11 @@ async fn a_collector_that_is_gone_or_refuses_costs_no_event_and_is_said_without_
 #[test]
 fn a_connection_for_traces_that_does_not_exist_is_an_error_of_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("pilothouse.toml"), "[telemetry]\ntraces-connection = \"otel\"\nsample-percent = 101\n")
-        .unwrap();
+    std::fs::write(
+        folder.path().join("pilothouse.toml"),
+        "[telemetry]\ntraces-connection = \"otel\"\nsample-percent = 101\n",
+    )
+    .unwrap();
     let (code, out, err) = run(folder.path(), &["config", "check", "--config", "pilothouse.toml"], &[]);
     assert_ne!(code, 0);
     let said = format!("{out}{err}");

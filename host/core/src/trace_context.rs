@@ -90,7 +90,9 @@ fn trace_of(event: &Event, run: Option<&str>) -> ([u8; 16], bool) {
     let derived = |name: &str| *Uuid::new_v5(&TRACE_NAMESPACE, name.as_bytes()).as_bytes();
     let trace_id = match run {
         // Keptn's contexts are UUIDs, and a trace that can be looked up by the run is worth most.
-        Some(run) => Uuid::parse_str(run).ok().filter(|id| !id.is_nil()).map_or_else(|| derived(run), |id| *id.as_bytes()),
+        Some(run) => {
+            Uuid::parse_str(run).ok().filter(|id| !id.is_nil()).map_or_else(|| derived(run), |id| *id.as_bytes())
+        }
         None => derived(&[event.source(), event.id()].join("\u{0}")),
     };
     (trace_id, true)

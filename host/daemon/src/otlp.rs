@@ -91,8 +91,8 @@ impl Traces {
         if !is_sent(&span.context, self.sample_percent) {
             return;
         }
-        let begun = SystemTime::UNIX_EPOCH
-            + Duration::from_millis(u64::try_from(span.begun.as_millis()).unwrap_or_default());
+        let begun =
+            SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(span.begun.as_millis()).unwrap_or_default());
         let attribute = |(name, value): (&'static str, SpanValue)| match value {
             SpanValue::Text(text) => KeyValue::new(name, text),
             SpanValue::Integer(number) => KeyValue::new(name, number),

@@ -233,7 +233,8 @@ impl Loader {
             }
         }
         let telemetry = &config.telemetry;
-        if let Some(name) = telemetry.traces_connection.as_ref().filter(|name| !config.connections.contains_key(*name)) {
+        if let Some(name) = telemetry.traces_connection.as_ref().filter(|name| !config.connections.contains_key(*name))
+        {
             let message = format!("there is no connection `{name}`: add a table [connections.{name}]");
             self.problem(&["telemetry", "traces-connection"], &message);
         }

@@ -262,8 +262,7 @@ impl Inner {
         events: &[EventBuilder],
     ) -> Result<(), SettleError> {
         let traceparent = self.traceparent(cause, in_hand);
-        let maker =
-            EventMaker { installation: &installation.name, in_hand, cause, task, traceparent, now: batch.now };
+        let maker = EventMaker { installation: &installation.name, in_hand, cause, task, traceparent, now: batch.now };
         batch.routing = Some(snapshot.generation());
         for (index, builder) in events.iter().enumerate() {
             let id = in_hand.row.id.returned_event_id(index);
