@@ -14,6 +14,7 @@ mod flow;
 mod hostile;
 mod jobs;
 mod languages;
+mod new_plugin;
 mod plugins;
 mod program;
 mod sdks;

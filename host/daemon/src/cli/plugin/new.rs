@@ -54,7 +54,9 @@ impl NewCommand {
         }
         create(&folder, &name)?;
         let shown = folder.display();
-        terminal.note(&format!("made `{shown}`; go on with:"));
+        terminal.note(&format!(
+            "made `{shown}`; once there is the target (`rustup target add wasm32-wasip2`), go on with:"
+        ));
         for step in ["cargo test", "cargo build --release --target wasm32-wasip2"] {
             terminal.line(&format!("  cd {shown} && {step}"))?;
         }
