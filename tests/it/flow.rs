@@ -1,8 +1,10 @@
 //! An event comes in, a sandbox handles it, and what it returns is in the log: once, with the host's marks on it.
 
+use std::time::Duration;
+
 use pilothouse_core::delivery::DeliveryState;
-use pilothouse_store::DeliveryFilter;
-use pilothouse_tests::{Host, Options, data, event, extension, sender};
+use pilothouse_store::{DeliveryFilter, REMOVED_DEAD_LETTER_KIND, RetentionPolicy};
+use pilothouse_tests::{Host, Options, PATIENCE, check_published, data, event, extension, sender};
 use serde_json::json;
 
 const SAID: &str = "com.example.said.v1";
@@ -88,6 +90,7 @@ async fn a_rejected_event_is_a_dead_letter_at_once_and_can_be_redriven() {
     let told = host.wait_for("dev.pilothouse.delivery.dead-lettered.v1", |_| true).await.unwrap();
     assert_eq!(data(&told)["installation"], "rejects");
     assert_eq!(data(&told)["kind"], "reject");
+    check_published(&told).unwrap();
     // The same name, a plugin that takes it: what was given up is handled.
     host.install_file(&pilothouse_tests::guests().join("counter.wasm"), "rejects", "keyvalue = true", json!({}))
         .await
@@ -96,6 +99,36 @@ async fn a_rejected_event_is_a_dead_letter_at_once_and_can_be_redriven() {
     host.wait_delivery(accepted.seq, DeliveryState::Done).await.unwrap();
     let error = host.engine.redrive(dead.id, &sender().actor).await.unwrap_err();
     assert!(error.to_string().contains("the delivery is done"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_retention_removes_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { data: Some(folder.path().to_owned()), ..Options::default() };
+    let host = Host::start(options.clone()).await.unwrap();
+    host.install("rejects", "", json!({})).await.unwrap();
+    let accepted = host.send(event("1", "com.example.try.v1", &json!(1)).unwrap()).await.unwrap();
+    let dead = host.wait_delivery(accepted.seq, DeliveryState::Dead).await.unwrap();
+    assert!(host.engine.drain(PATIENCE).await);
+    host.store().close().await;
+    drop(host);
+
+    // The events of this test alone are too old at once; what tells of them is not.
+    let zero = Duration::ZERO;
+    let by_type = vec![("com.example.".to_owned(), zero)];
+    let retention = RetentionPolicy { age: PATIENCE, by_type, dead_letters: zero, size_bytes_max: u64::MAX };
+    for _ in 0..2 {
+        let host = Host::start(Options { retention: Some(retention.clone()), ..options.clone() }).await.unwrap();
+        let told = host.wait_for("dev.pilothouse.delivery.removed.v1", |_| true).await.unwrap();
+        check_published(&told).unwrap();
+        assert_eq!((&data(&told)["delivery"], &data(&told)["kind"]), (&json!(dead.id.to_string()), &json!("reject")));
+        assert_eq!(data(&told)["event"]["id"], "1");
+        assert_eq!(host.store().delivery(dead.id).await.unwrap(), None);
+        assert_eq!(host.events_of("dev.pilothouse.delivery.removed.v1").await.unwrap().len(), 1);
+        assert!(host.store().states(REMOVED_DEAD_LETTER_KIND, None, 1).await.unwrap().is_empty());
+        assert!(host.engine.drain(PATIENCE).await);
+        host.store().close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

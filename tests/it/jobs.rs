@@ -39,6 +39,7 @@ async fn a_job_runs_after_the_commit_and_its_end_is_delivered_to_its_task() {
     assert_eq!(finished["result"], "pass", "{finished}");
     assert!(finished["run-script"].to_string().contains("out of a job"), "{finished}");
     let ended = &host.events_of("dev.pilothouse.job.finished.v1").await.unwrap()[0];
+    pilothouse_tests::check_published(ended).unwrap();
     assert_eq!(data(ended)["state"], "succeeded");
 }
 

@@ -62,7 +62,7 @@ async fn a_new_plugin_builds_passes_its_test_and_handles_an_event_with_the_comma
     }
     let greeted = tokio::time::timeout(PATIENCE, async {
         loop {
-            let url = format!("{}/v1/events?type=com.example.greeted.v1", host.url);
+            let url = format!("{}/v1/events?type=com.example.greeted.v1&data=true", host.url);
             let answer = client().get(url).bearer_auth(&token).send().await.unwrap();
             let page: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
             if let Some(item) = page["items"].as_array().unwrap().first() {

@@ -111,6 +111,7 @@ async fn an_answer_from_outside_is_refused_and_recorded() {
         assert!(error.to_string().contains("was not asked to do"), "{error}");
     }
     let refused = host.events_of("dev.pilothouse.answer.refused.v1").await.unwrap();
+    refused.iter().for_each(|row| pilothouse_tests::check_published(row).unwrap());
     assert_eq!(refused.len(), 3);
     assert_eq!(data(&refused[0])["actor"], "token:test");
     assert_eq!(host.engine.task("t1").await.unwrap().unwrap().state, "open");

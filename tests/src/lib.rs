@@ -24,7 +24,7 @@ use pilothouse_core::scope::Scope;
 use pilothouse_runtime::job::{JobTemplate, JobsConfig, LocalJobs, SupervisorCommand};
 use pilothouse_runtime::{Connection, Runtime, RuntimeConfig};
 use pilothouse_store::sqlite::{SqliteConfig, SqliteStore};
-use pilothouse_store::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, Seq, Store};
+use pilothouse_store::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, RetentionPolicy, Seq, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,6 +48,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Calls at once; 16 when absent.
     pub permits: Option<usize>,
+    /// What is kept how long; everything when absent.
+    pub retention: Option<RetentionPolicy>,
 }
 
 /// A running host.
@@ -160,7 +162,7 @@ impl Host {
             outputs_dir: data.join("outputs"),
             ceiling: options.ceiling.unwrap_or_default(),
             permits: options.permits.unwrap_or(16),
-            retention: None,
+            retention: options.retention,
         })
         .await?;
         Ok(Self { engine, data, _folder: folder })
@@ -318,6 +320,22 @@ impl Host {
 /// The event has no JSON data.
 pub fn data(row: &EventRow) -> Value {
     row.event.data_json().unwrap_or(Value::Null)
+}
+
+/// Checks an event's data against the schema that is published for its type.
+///
+/// # Errors
+/// There is no schema in `docs/events`, or the data breaks it.
+pub fn check_published(row: &EventRow) -> Result<()> {
+    let file = root().join(format!("docs/events/{}.schema.json", row.event.ty()));
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let schema = jsonschema::validator_for(&serde_json::from_str(&text)?).context("the schema")?;
+    let data = data(row);
+    let wrong: Vec<String> = schema.iter_errors(&data).map(|error| error.to_string()).collect();
+    if !wrong.is_empty() {
+        bail!("{} does not keep to {}: {wrong:?}", data, file.display());
+    }
+    Ok(())
 }
 
 /// Returns a string extension.

@@ -7,6 +7,8 @@ pub const HOST_TYPE_PREFIX: &str = "dev.pilothouse.";
 pub const HOST_SOURCE: &str = "/pilothouse";
 /// A delivery was given up.
 pub const DELIVERY_DEAD: &str = "dev.pilothouse.delivery.dead-lettered.v1";
+/// Retention removed a delivery that was given up, with its event.
+pub const DELIVERY_REMOVED: &str = "dev.pilothouse.delivery.removed.v1";
 /// A job ended; delivered to the plugin that started it.
 pub const JOB_FINISHED: &str = "dev.pilothouse.job.finished.v1";
 /// An answer to a task was refused, because it came from somebody who was not asked or came too late.

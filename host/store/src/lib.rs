@@ -13,6 +13,7 @@ mod filter;
 pub mod memory;
 mod plan;
 mod read;
+mod removed;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ pub use error::StoreError;
 pub use read::{
     AttemptRecord, DeliveryFilter, DeliveryRow, EventFilter, EventRow, Page, StateRow, StoreStatus, TimerRow, Times,
 };
+pub use removed::{REMOVED_DEAD_LETTER_KIND, RemovedDeadLetter};
 
 /// Position of an event in the log: 1, 2, 3 … without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -136,7 +138,8 @@ pub trait Store: Send + Sync + 'static {
     async fn recover_running(&self, now: Timestamp) -> Result<Vec<DeliveryRow>, StoreError>;
 
     /// Removes what retention allows, in small steps; returns how many events went. Never removes an event with an open
-    /// delivery or one that a state row holds (see [`StateWrite::holds`]).
+    /// delivery or one that a state row holds (see [`StateWrite::holds`]). For each dead letter that goes, a state row of
+    /// [`REMOVED_DEAD_LETTER_KIND`] stays.
     async fn retain(&self, policy: &RetentionPolicy, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Returns sizes, durability and health.

@@ -1,7 +1,7 @@
 //! Rules about the head, retention, clocks and closing.
 
 use super::*;
-use crate::Seq;
+use crate::{REMOVED_DEAD_LETTER_KIND, RemovedDeadLetter, Seq};
 
 const DAY: i64 = 24 * 3_600_000;
 
@@ -64,6 +64,13 @@ pub async fn retention_removes_nothing_that_is_owed_or_held(store: &dyn Store) {
     commit(store, Batch { states: vec![state_write("run", "r", 1, Some(b"let go"))], ..Batch::new(NOW) }).await;
     assert_eq!(store.retain(&policy, at(16 * DAY)).await.unwrap(), 4);
     assert_eq!(seqs(store).await, [1]);
+    // Only the third was a dead letter: what it was is kept, until somebody has said that it is gone.
+    let told = store.states(REMOVED_DEAD_LETTER_KIND, None, 10).await.unwrap();
+    let rows: Vec<_> = told.iter().map(|row| (row.key.clone(), row.revision)).collect();
+    assert_eq!(rows, [(delivery_id("3", "slack").to_string(), 1)]);
+    let told = RemovedDeadLetter::from_json(&told.first().unwrap().value).unwrap();
+    assert_eq!((told.installation.as_str(), told.seq, told.id.as_str()), ("slack", Seq(3), "3"));
+    assert_eq!((told.reason.as_deref(), told.attempts), (Some("no"), 0));
     for gone in ["2", "3"] {
         assert_eq!(store.delivery(delivery_id(gone, "slack")).await.unwrap(), None);
         assert_eq!(store.attempts(delivery_id(gone, "slack")).await.unwrap(), []);

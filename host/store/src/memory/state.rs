@@ -9,9 +9,11 @@ use pilothouse_core::time::Timestamp;
 use uuid::Uuid;
 
 use crate::plan::{Known, Look, Plan, Standing, change_of, plan, same_content};
+use crate::removed::RemovedEvent;
 use crate::{
     Attempt, AttemptRecord, Batch, Committed, DeliveryRow, EventRow, IDENTITY_KEPT, KeyValueWrite, NewDelivery,
-    NewEvent, RetentionPolicy, Seq, Settled, StateKey, StateRow, StateWrite, StoreError, TimerRow, TimerWrite,
+    NewEvent, REMOVED_DEAD_LETTER_KIND, RemovedDeadLetter, RetentionPolicy, Seq, Settled, StateKey, StateRow,
+    StateWrite, StoreError, TimerRow, TimerWrite,
 };
 
 /// An event as the engine remembers its identity: the position, and the event to compare a repeat with.
@@ -274,7 +276,7 @@ impl State {
             let Some(row) = self.events.get(&seq) else { continue };
             let old = now.since(row.accepted) > policy.age_of(row.event.ty());
             if (old || self.size_bytes() > policy.size_bytes_max) && !self.is_owed(Seq(seq), policy, now) {
-                self.remove(Seq(seq));
+                self.remove(Seq(seq), now);
                 removed += 1;
             }
         }
@@ -291,14 +293,29 @@ impl State {
         held || self.deliveries.values().any(|row| row.event == seq && owed(row))
     }
 
-    fn remove(&mut self, seq: Seq) {
-        self.events.remove(&seq.0);
-        let gone: Vec<(u64, DeliveryId)> =
-            self.deliveries.values().filter(|row| row.event == seq).map(|row| (row.number, row.id)).collect();
-        for (number, id) in gone {
-            self.deliveries.remove(&number);
-            self.numbers.remove(&id);
-            self.attempts.remove(&id);
+    fn remove(&mut self, seq: Seq, now: Timestamp) {
+        let Some(event) = self.events.remove(&seq.0) else { return };
+        let gone: Vec<DeliveryRow> = self.deliveries.values().filter(|row| row.event == seq).cloned().collect();
+        for row in gone {
+            if row.state == DeliveryState::Dead {
+                self.remember_dead_letter(&row, &event, now);
+            }
+            self.deliveries.remove(&row.number);
+            self.numbers.remove(&row.id);
+            self.attempts.remove(&row.id);
         }
+    }
+
+    fn remember_dead_letter(&mut self, row: &DeliveryRow, event: &EventRow, now: Timestamp) {
+        let removed = RemovedEvent {
+            source: event.event.source().to_owned(),
+            id: event.event.id().to_owned(),
+            ty: event.event.ty().to_owned(),
+            place: event.place.clone(),
+            run: event.run.clone(),
+        };
+        let key = StateKey::new(REMOVED_DEAD_LETTER_KIND, row.id.to_string());
+        let value = Some(RemovedDeadLetter::new(row, removed).to_json());
+        self.write_state(&StateWrite { key, revision: 0, value, holds: None, holds_own_event: false }, None, now);
     }
 }

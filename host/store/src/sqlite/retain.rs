@@ -4,15 +4,17 @@
 //! redriven, or a state row may have taken hold, after the reader looked.
 
 use pilothouse_core::delivery::DeliveryState;
+use pilothouse_core::scope::Place;
 use pilothouse_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
 use super::apply::Tx;
-use super::schema::{BLOCK_SHIFT, attempt_keys, to_u64, word};
+use super::schema::{BLOCK_SHIFT, DELIVERY_COLUMNS, attempt_keys, delivery_row, to_i64, to_u64};
 use super::space::used_bytes;
 use super::writer::Job;
-use crate::{IDENTITY_KEPT, RetentionPolicy, StoreError};
+use crate::removed::RemovedEvent;
+use crate::{DeliveryRow, IDENTITY_KEPT, REMOVED_DEAD_LETTER_KIND, RemovedDeadLetter, RetentionPolicy, StoreError};
 
 /// Events looked at per step.
 const SCAN_EVENTS: i64 = 2_000;
@@ -134,7 +136,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, step: &Removal) -> rusqlite::Result<u64> {
         };
         if !owed {
             remember_identity(tx.conn(), seq, week_ago)?;
-            remove_deliveries(tx, seq)?;
+            remove_deliveries(tx, seq, step.now)?;
             removed += tx.conn().prepare_cached("DELETE FROM events WHERE seq = ?")?.execute([seq])? as u64;
         }
     }
@@ -156,22 +158,37 @@ fn remember_identity(conn: &Connection, seq: i64, week_ago: i64) -> rusqlite::Re
     conn.prepare_cached(sql)?.execute(params![crc, seq]).map(drop)
 }
 
-fn remove_deliveries(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
-    let found: Vec<(i64, String, DeliveryState)> = {
-        let sql = "SELECT number, consumer, state FROM deliveries INDEXED BY deliveries_event WHERE event = ?";
-        let mut select = tx.conn().prepare_cached(sql)?;
-        let rows =
-            select.query_map([seq], |row| Ok((row.get(0)?, row.get(1)?, word(row, 2, DeliveryState::from_word)?)))?;
-        rows.collect::<Result<_, _>>()?
+fn remove_deliveries(tx: &mut Tx<'_>, seq: i64, now: Timestamp) -> rusqlite::Result<()> {
+    let found: Vec<DeliveryRow> = {
+        let sql = format!("SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_event WHERE event = ?");
+        let mut select = tx.conn().prepare_cached(&sql)?;
+        select.query_map([seq], delivery_row)?.collect::<Result<_, _>>()?
     };
-    for (number, consumer, state) in found {
-        if state == DeliveryState::Dead {
-            tracing::info!(event = seq, consumer, "DeadLetterRemoved");
+    for row in found {
+        if row.state == DeliveryState::Dead {
+            remember_dead_letter(tx.conn(), &row, now)?;
         }
-        let (first, last) = attempt_keys(to_u64(number));
+        let (first, last) = attempt_keys(row.number);
         tx.conn().prepare_cached("DELETE FROM attempts WHERE key BETWEEN ? AND ?")?.execute([first, last])?;
-        tx.conn().prepare_cached("DELETE FROM deliveries WHERE number = ?")?.execute([number])?;
-        tx.count(consumer, state, -1);
+        tx.conn().prepare_cached("DELETE FROM deliveries WHERE number = ?")?.execute([to_i64(row.number)])?;
+        tx.count(row.consumer.as_str().to_owned(), row.state, -1);
     }
     Ok(())
+}
+
+fn remember_dead_letter(conn: &Connection, row: &DeliveryRow, now: Timestamp) -> rusqlite::Result<()> {
+    let sql = "SELECT source, id, ty, project, stage, service, run FROM events WHERE seq = ?";
+    let event = conn.prepare_cached(sql)?.query_row([to_i64(row.event.0)], |event| {
+        Ok(RemovedEvent {
+            source: event.get(0)?,
+            id: event.get(1)?,
+            ty: event.get(2)?,
+            place: Place { project: event.get(3)?, stage: event.get(4)?, service: event.get(5)? },
+            run: event.get(6)?,
+        })
+    })?;
+    let value = RemovedDeadLetter::new(row, event).to_json();
+    let sql = "INSERT OR REPLACE INTO states(kind, key, revision, updated, holds, value) VALUES (?, ?, 1, ?, NULL, ?)";
+    let (kind, key) = (REMOVED_DEAD_LETTER_KIND, row.id.to_string());
+    conn.prepare_cached(sql)?.execute(params![kind, key, now.as_millis(), value]).map(drop)
 }
