@@ -1,4 +1,4 @@
-//! Everything that a person or CI repeats: `cargo xtask setup | guests | demo | test | crash | tidy | dist`.
+//! Everything that a person or CI repeats: `cargo xtask setup | guests | demo | test | crash | fuzz | bench | tidy | dist`.
 //!
 //! This file is the command line only; each subcommand is a module. Nothing here may depend on a crate of the
 //! workspace, because this program is what builds them.
@@ -14,6 +14,7 @@ mod crash;
 mod demo;
 mod digest;
 mod dist;
+mod fuzz;
 mod guests;
 mod section;
 mod setup;
@@ -62,6 +63,15 @@ enum Command {
         #[arg(long, default_value_t = 50)]
         rounds: u32,
     },
+    /// Fuzzes every parser of bytes from outside.
+    Fuzz {
+        /// Seconds per target.
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+        /// One target of tests/fuzz/targets; all when absent.
+        #[arg(long)]
+        target: Option<String>,
+    },
     /// Measures what docs/performance.md records, in release; about twelve minutes after the build.
     Bench {
         /// Where the rows go; target/bench.json when absent.
@@ -84,6 +94,7 @@ fn main() -> ExitCode {
         Command::Guests { plugins_only: false } => guests::build_all(&workspace),
         Command::Demo { arguments } => demo::run(&workspace, &arguments),
         Command::Bench { json, only } => bench::run(&workspace, json.as_deref(), &only),
+        Command::Fuzz { seconds, target } => fuzz::run(&workspace, seconds, target.as_deref()),
         Command::Crash { rounds } => crash::run(&workspace, rounds),
         Command::Test => test::run(&workspace),
         Command::Tidy => tidy::run(&workspace),

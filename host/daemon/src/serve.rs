@@ -3,6 +3,8 @@
 //!
 //! The caller owns the socket and the signals, so that tests can have their own.
 
+#[cfg(test)]
+mod abuse_tests;
 mod connection;
 mod error;
 #[cfg(test)]

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-struct Running {
-    address: std::net::SocketAddr,
+pub(super) struct Running {
+    pub(super) address: std::net::SocketAddr,
     token: String,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Drained>,
@@ -28,7 +28,7 @@ fn options(folder: &TempDir, change: impl FnOnce(&mut Config)) -> StartOptions {
     StartOptions { config: Arc::new(config), supervisor, clock: Arc::new(SystemClock) }
 }
 
-async fn start(change: impl FnOnce(&mut Config)) -> Running {
+pub(super) async fn start(change: impl FnOnce(&mut Config)) -> Running {
     let folder = TempDir::new().unwrap();
     let Started { host, first_token } = Host::start(options(&folder, change)).await.unwrap();
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -42,7 +42,7 @@ async fn start(change: impl FnOnce(&mut Config)) -> Running {
 
 impl Running {
     /// Sends bytes and reads until the host closes the connection or `until` has been seen.
-    async fn exchange(&self, bytes: &[u8], until: &str) -> String {
+    pub(super) async fn exchange(&self, bytes: &[u8], until: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // A host that refuses early may close before it has read everything.
         let _ = stream.write_all(bytes).await;
@@ -56,7 +56,7 @@ impl Running {
         text
     }
 
-    fn head(&self, rest: &str) -> String {
+    pub(super) fn head(&self, rest: &str) -> String {
         format!(
             "POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/cloudevents+json\r\n{rest}\r\n\r\n",
             self.token
@@ -64,7 +64,7 @@ impl Running {
     }
 }
 
-const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
+pub(super) const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
 
 #[tokio::test]
 async fn a_slow_client_is_answered_408_or_cut_off() {

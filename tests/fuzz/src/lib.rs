@@ -1,0 +1,14 @@
+//! What must hold for any bytes from outside: one function per parser, each a fuzz target of the same name.
+//!
+//! A function asserts a property of what was accepted, and that a refusal is an error and not a panic. Parsers that need the
+//! sandbox's engine are not here, because instrumenting it takes longer than it finds: a component is read by wasmtime's own
+//! fuzzed parser, and the host's reading of its sections is tested with damaged ones in `host/runtime`.
+#![forbid(unsafe_code)]
+
+mod event;
+mod grant;
+mod plugin;
+
+pub use event::{batch, binary, structured, traceparent};
+pub use grant::{filter, grants, manifest, rules};
+pub use plugin::{jtl, sli, slo, workload};
