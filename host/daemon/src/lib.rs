@@ -4,6 +4,10 @@
 //! work, [`serve`] wires them to a socket, and [`cli`] is a client of the API like any other.
 #![forbid(unsafe_code)]
 
+/// Buffers of events go from thread to thread and live for milliseconds, which glibc's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod auth;
 pub mod backup;
 pub mod bundle;

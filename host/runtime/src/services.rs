@@ -134,6 +134,7 @@ pub struct JobFile {
     /// A relative path of plain names.
     pub name: String,
     /// The bytes.
+    #[serde(with = "content")]
     pub content: Vec<u8>,
 }
 
@@ -238,5 +239,65 @@ impl Services for NoServices {
         _artifact: &str,
     ) -> Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>, JobError> {
         Err(JobError::Unavailable(NOTHING.to_owned()))
+    }
+}
+
+/// Content in the stored form of a job: Base64, which is a third larger than the bytes. An array of numbers, as it was at
+/// first, is read too.
+mod content {
+    use std::fmt;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(content: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(content))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        deserializer.deserialize_any(Content)
+    }
+
+    struct Content;
+
+    impl<'de> Visitor<'de> for Content {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Base64, or an array of bytes")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<u8>, E> {
+            STANDARD.decode(text).map_err(E::custom)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<u8>, A::Error> {
+            let mut content = Vec::new();
+            while let Some(byte) = array.next_element::<u64>()? {
+                content.push(u8::try_from(byte).map_err(A::Error::custom)?);
+            }
+            Ok(content)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::JobFile;
+
+    #[test]
+    fn the_content_of_a_file_is_stored_as_base64_and_read_from_the_first_form_too() {
+        let file = JobFile { name: "a".to_owned(), content: vec![0, 255, 16] };
+        let stored = serde_json::to_string(&file).unwrap();
+        assert_eq!(stored, r#"{"name":"a","content":"AP8Q"}"#);
+        for text in [stored.as_str(), r#"{"name":"a","content":[0,255,16]}"#] {
+            assert!(serde_json::from_str::<JobFile>(text).unwrap() == file, "{text}");
+        }
+        for wrong in [r#"{"name":"a","content":"%"}"#, r#"{"name":"a","content":[256]}"#, r#"{"name":"a","content":5}"#]
+        {
+            assert!(serde_json::from_str::<JobFile>(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! `pilothouse serve`: runs the host until it is told to stop.
 
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::config::ConfigSource;
 use super::{CliError, Exit, Terminal};
+use crate::auth::TokenText;
 use crate::config::{Config, LogFormat};
 use crate::serve::{Host, Reloader, ServeError, StartOptions, Started, bind};
 
@@ -26,13 +30,13 @@ impl ServeCommand {
         start_log(config.log_format);
         // The port first: when it is in use, nothing else must have been touched.
         let listener = bind(config.listen).await.map_err(|error| serve_error(&error))?;
+        let data_dir = config.data_dir.clone();
         let options = StartOptions::new(Arc::clone(&config)).map_err(|error| serve_error(&error))?;
         let Started { host, first_token } = Host::start(options).await.map_err(|error| serve_error(&error))?;
         let address = listener.local_addr().unwrap_or(config.listen);
         terminal.note(&format!("pilothouse {} listens on http://{address}", env!("CARGO_PKG_VERSION")));
         if let Some(token) = first_token {
-            terminal.note("this is the first start; here is the admin token, shown this once (`pilothouse token reset --local` makes another):");
-            terminal.line(&token.reveal())?;
+            show_token(terminal, &token, &data_dir)?;
         }
         let signals = Signals::listen()
             .map_err(|error| CliError::new(Exit::Failed, "cannot listen to signals").caused_by(&error))?;
@@ -46,6 +50,36 @@ impl ServeCommand {
         }
         Ok(())
     }
+}
+
+/// The file in the data folder that holds the first admin token where printing it would put it into a log.
+const TOKEN_FILE: &str = "admin-token";
+
+/// Shows the admin token of the first start: on standard output, or in a file for the owner where that is a journal.
+fn show_token(terminal: &mut Terminal, token: &TokenText, data_dir: &Path) -> Result<(), CliError> {
+    const MORE: &str = "`pilothouse token reset --local` makes another";
+    if !is_journal() {
+        terminal.note(&format!("this is the first start; here is the admin token, shown this once ({MORE}):"));
+        return terminal.line(&token.reveal());
+    }
+    let path = data_dir.join(TOKEN_FILE);
+    let written = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+    written.and_then(|mut file| writeln!(file, "{}", token.reveal())).map_err(|error| {
+        CliError::new(Exit::Data, format!("cannot write the admin token to `{}`; {MORE}", path.display()))
+            .caused_by(&error)
+    })?;
+    let shown = path.display();
+    terminal.note(&format!(
+        "this is the first start; the admin token is in `{shown}`: read it, and remove the file ({MORE})"
+    ));
+    Ok(())
+}
+
+/// Tells whether standard output goes to systemd's journal, which keeps what is printed (systemd.exec(5), `JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    let output = std::fs::metadata("/dev/stdout").ok();
+    stream.zip(output).is_some_and(|(stream, output)| stream == format!("{}:{}", output.dev(), output.ino()))
 }
 
 struct Signals {
@@ -96,6 +130,7 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("retention", old.retention != new.retention),
         ("runtime", old.runtime != new.runtime),
         ("ceiling", old.ceiling != new.ceiling),
+        ("telemetry", old.telemetry != new.telemetry),
         ("limits.connections-max", old.limits.connections_max != new.limits.connections_max),
         ("limits.requests-per-second", old.limits.requests_per_second != new.limits.requests_per_second),
     ];

@@ -32,9 +32,10 @@ impl Inner {
         loop {
             let snapshot = self.snapshot.load_full();
             let (batch, firsts) = self.plan_batch(&snapshot, &events, sender)?;
-            let planned: Vec<NewEvent> = batch.events.clone();
+            let (planned, now): (Vec<NewEvent>, _) = (batch.events.clone(), batch.now);
             match self.commit(batch).await {
                 Ok(committed) => {
+                    self.keep_owed(&planned, &committed, now);
                     self.wake_for(&planned);
                     let ends = firsts.iter().skip(1).copied().chain([planned.len()]);
                     let accepted = firsts.iter().zip(ends).zip(&events).filter_map(|((first, end), event)| {

@@ -14,6 +14,7 @@ mod job_flow;
 mod log;
 mod maintain;
 mod plan;
+mod recent;
 mod services;
 mod settle;
 mod span;
@@ -35,9 +36,12 @@ use pilothouse_core::delivery::{DeliveryId, DeliveryState};
 use pilothouse_core::grant::Ceiling;
 use pilothouse_core::name::{InstallationName, TemplateName};
 use pilothouse_core::right::Actor;
+use pilothouse_core::time::Timestamp;
 use pilothouse_runtime::Runtime;
 use pilothouse_runtime::job::{JobRunner, JobTemplate};
-use pilothouse_store::{Batch, Committed, NewEvent, Precondition, Seq, Settlement, Store, StoreError, TimerWrite};
+use pilothouse_store::{
+    Batch, Committed, EventRow, NewEvent, Precondition, Seq, Settlement, Store, StoreError, TimerWrite,
+};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +74,7 @@ struct Inner {
     outputs_dir: PathBuf,
     ceiling: Ceiling,
     snapshot: ArcSwap<installation::Snapshot>,
+    recent: recent::Recent,
     /// One installation changes at a time.
     install_lock: tokio::sync::Mutex<()>,
     lanes: Mutex<HashMap<InstallationName, dispatch::Lane>>,
@@ -203,7 +208,9 @@ impl Inner {
         let events = batch.events.clone();
         let timers = batch.timers.iter().any(|timer| matches!(timer, TimerWrite::Set { .. }));
         let settled = !batch.settled.is_empty();
-        self.commit(batch).await?;
+        let now = batch.now;
+        let committed = self.commit(batch).await?;
+        self.keep_owed(&events, &committed, now);
         self.wake_for(&events);
         for consumer in consumers {
             self.wake_lane(&consumer);
@@ -215,6 +222,26 @@ impl Inner {
             self.settled.send_modify(|count| *count = count.wrapping_add(1));
         }
         Ok(())
+    }
+
+    /// Keeps those of the committed events at hand that are owed to somebody.
+    fn keep_owed(&self, events: &[NewEvent], committed: &Committed, now: Timestamp) {
+        for (new, outcome) in events.iter().zip(&committed.events) {
+            if new.deliveries.is_empty() || outcome.duplicate {
+                continue;
+            }
+            self.recent.keep(EventRow {
+                seq: outcome.seq,
+                event: new.event.clone(),
+                accepted: now,
+                place: new.place.clone(),
+                run: new.run.clone(),
+                triggered_id: new.triggered_id.clone(),
+                actor: new.actor.clone(),
+                caused_by: new.caused_by,
+                depth: new.depth,
+            });
+        }
     }
 
     /// Wakes the lanes and timers that new events concern.

@@ -90,8 +90,13 @@ impl Inner {
         in_hand: &InHand,
     ) -> Result<(EventRow, CallReport), StoreError> {
         let row = &in_hand.row;
-        let Some(event) = self.store.event(row.event).await? else {
-            return Err(StoreError::Read(format!("event {} of delivery {} is gone", row.event, row.id)));
+        let event = match self.recent.get(row.event) {
+            Some(event) => event,
+            None => self
+                .store
+                .event(row.event)
+                .await?
+                .ok_or_else(|| StoreError::Read(format!("event {} of delivery {} is gone", row.event, row.id)))?,
         };
         let task = match &row.task {
             Some(id) => self.read_task(id).await?,

@@ -87,6 +87,7 @@ impl Engine {
             jobs: config.jobs,
             job_templates: ArcSwap::from_pointee(config.job_templates),
             telemetry: config.telemetry,
+            recent: super::recent::Recent::default(),
             components_dir: config.components_dir,
             outputs_dir: config.outputs_dir,
             ceiling: config.ceiling,

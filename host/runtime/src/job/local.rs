@@ -114,8 +114,9 @@ impl JobRunner for LocalJobs {
         let prepared = template.prepare(request, &self.0.config.directory)?;
         let path = prepared.environment.get("PATH").map_or(PATH_DEFAULT, String::as_str);
         if find_program(&template.program, path).is_none() {
+            let looked = if template.program.starts_with('/') { String::new() } else { format!("; looked in {path}") };
             return Err(JobError::Unavailable(format!(
-                "program `{}` of job template `{}` is not installed on the host; looked in {path}",
+                "program `{}` of job template `{}` is not installed on the host{looked}",
                 template.program, request.template
             )));
         }
