@@ -51,8 +51,8 @@ pub struct SqliteConfig {
     pub size_bytes_max: u64,
     /// Commits that may wait. Default 4,096: at the slowest disk that is reasonable, a second of waiting.
     pub queue_max: usize,
-    /// Pages in the write-ahead log that are worth moving into the database. Default 4,000 (16 MiB), so that the syncs
-    /// which that takes are rare.
+    /// Pages in the write-ahead log that are worth moving into the database. Default 2,000 (8 MiB): commits wait while
+    /// they are moved, so few at a time keep the worst latency low, and many keep the mean rate high.
     pub checkpoint_pages: u32,
     /// Name of a virtual file system registered with SQLite; `None` for the operating system's. For tests.
     pub vfs: Option<String>,
@@ -70,7 +70,7 @@ impl SqliteConfig {
             reserve_bytes: 256 * 1024 * 1024,
             size_bytes_max: u64::MAX,
             queue_max: 4_096,
-            checkpoint_pages: 4_000,
+            checkpoint_pages: 2_000,
             vfs: None,
             without_sync: false,
         }
