@@ -71,9 +71,9 @@ fn minutes(time: Duration) -> String {
 
 fn fmt(workspace: &Workspace, _: &mut Tally) -> Result<()> {
     shell::run(cargo(workspace).args(["fmt", "--all", "--check"]))?;
-    let guests = workspace.root().join("tests/guests/Cargo.toml");
-    if guests.is_file() {
-        shell::run(cargo(workspace).args(["fmt", "--all", "--check", "--manifest-path"]).arg(guests))?;
+    for own in ["tests/guests/Cargo.toml", "tests/fuzz/Cargo.toml"] {
+        let own = workspace.root().join(own);
+        shell::run(cargo(workspace).args(["fmt", "--all", "--check", "--manifest-path"]).arg(own))?;
     }
     Ok(())
 }

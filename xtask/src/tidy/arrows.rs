@@ -57,8 +57,9 @@ pub(super) fn check(files: &[SourceFile]) -> Vec<Problem> {
     files
         .iter()
         .filter(|file| file.path.ends_with("/Cargo.toml"))
-        // A workspace of its own, with hostile code: it may use what it likes and nothing uses it.
-        .filter(|file| !file.path.starts_with("tests/guests/") && !is_template(&file.path))
+        // Workspaces of their own, with hostile code and with fuzz targets: they may use what they like, nothing uses them.
+        .filter(|file| !["tests/guests/", "tests/fuzz/"].iter().any(|folder| file.path.starts_with(folder)))
+        .filter(|file| !is_template(&file.path))
         .flat_map(check_manifest)
         .collect()
 }
