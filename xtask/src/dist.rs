@@ -39,6 +39,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         fs::remove_dir_all(&folder).with_context(|| format!("failed to clear `{}`", folder.display()))?;
     }
     copy(&workspace.target().join("release/pilothouse"), &folder.join("bin/pilothouse"))?;
+    // Line tables are three quarters of the file; names of functions stay for backtraces. The tool comes with the linker.
+    shell::run(command(workspace, "strip").arg("--strip-debug").arg(folder.join("bin/pilothouse")))?;
     copy(&workspace.plugins_out(), &folder.join("plugins"))?;
     for (from, to) in COPIED {
         copy(&workspace.root().join(from), &folder.join(to))?;
