@@ -18,10 +18,12 @@ pub mod name;
 pub mod quantity;
 pub mod right;
 pub mod scope;
+pub mod shipyard;
 pub mod subscription;
 pub mod suggest;
 pub mod task;
 pub mod time;
 pub mod trace_context;
+pub mod yaml;
 
 pub use event::Event;

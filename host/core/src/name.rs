@@ -111,6 +111,31 @@ name!(
     TaskName,
     "task name"
 );
+name!(
+    /// The name of a project.
+    ProjectName,
+    "project name"
+);
+name!(
+    /// The name of a stage of a project.
+    StageName,
+    "stage name"
+);
+name!(
+    /// The name of a service of a project.
+    ServiceName,
+    "service name"
+);
+name!(
+    /// The name of a sequence, as in `sh.keptn.event.<stage>.<name>.triggered`.
+    SequenceName,
+    "sequence name"
+);
+name!(
+    /// The name of a stored secret.
+    SecretName,
+    "secret name"
+);
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,44 @@ impl FromStr for Span {
     }
 }
 
+/// Units of Go's `time.ParseDuration`, in nanoseconds, and `d`, which Go does not have.
+const GO_UNITS: [(&str, u64); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
+];
+
+/// Reads a duration as Keptn's files write it: Go's form, such as `10m`, `1h30m` or `1.5h`; `d` is understood too.
+///
+/// # Errors
+/// Anything else, negative ones included.
+pub fn parse_go_duration(text: &str) -> Result<Duration, QuantityError> {
+    let error = || QuantityError { what: "duration", text: text.chars().take(40).collect(), example: "`10m` or `1h30m`" };
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut nanos: f64 = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let (number, after) = rest.split_at_checked(digits).ok_or_else(error)?;
+        let letters = after.chars().take_while(|it| !it.is_ascii_digit() && *it != '.').map(char::len_utf8).sum();
+        let (unit, left) = after.split_at_checked(letters).ok_or_else(error)?;
+        let (_, factor) = GO_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
+        nanos += number.parse::<f64>().map_err(|_| error())? * *factor as f64;
+        rest = left;
+    }
+    if text.is_empty() || nanos > u64::MAX as f64 {
+        return Err(error());
+    }
+    Ok(Duration::from_nanos(nanos as u64))
+}
+
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write(f, self.0, SIZE_UNITS.into_iter(), "B")
@@ -105,6 +143,17 @@ as_text!(Span);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_in_gos_form_are_read() {
+        let read = |text| parse_go_duration(text).map(|it| it.as_millis());
+        for (text, millis) in [("10m", 600_000), ("1h30m", 5_400_000), ("1.5h", 5_400_000), ("0", 0), ("2d", 172_800_000)] {
+            assert_eq!(read(text).unwrap(), millis, "{text}");
+        }
+        for bad in ["", "10", "m", "-1s", "1x", "1s ", "99999999999h", "1..2s"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn quantities_are_read_and_written_with_their_unit() {

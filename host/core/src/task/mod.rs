@@ -22,6 +22,10 @@ pub use state::{Action, Executor, ExecutorState, Input, Parent, Refusal, Task, T
 /// One hour covers the load tests and deployments that Keptn's users ran; a task that waits for a person says more.
 pub const FINISH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3_600);
 
+/// Longest time from a task's trigger until each of its executors has begun, where a sequence asks for the task and does
+/// not say otherwise. Keptn waited as long for the first sign of an executor.
+pub const START_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+
 /// A task's result, from best to worst (Keptn spec 0.2.x).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
