@@ -13,6 +13,12 @@ pub const DELIVERY_REMOVED: &str = "dev.pilothouse.delivery.removed.v1";
 pub const JOB_FINISHED: &str = "dev.pilothouse.job.finished.v1";
 /// An answer to a task was refused, because it came from somebody who was not asked or came too late.
 pub const ANSWER_REFUSED: &str = "dev.pilothouse.answer.refused.v1";
+/// A project has a new commit, however it came.
+pub const PROJECT_COMMITTED: &str = "dev.pilothouse.project.committed.v1";
+/// A project and its upstream changed the same files, so that a person must decide.
+pub const PROJECT_CONFLICTED: &str = "dev.pilothouse.project.conflicted.v1";
+/// A project was deleted.
+pub const PROJECT_DELETED: &str = "dev.pilothouse.project.deleted.v1";
 /// The extension attribute that counts how far an event is from the one that came in from outside.
 pub const DEPTH_EXTENSION: &str = "pilothousedepth";
 /// Deepest chain of observers' outputs; beyond it the output becomes a dead letter. A real chain of tools is under ten

@@ -72,11 +72,11 @@ pub fn is_keptn_type(ty: &str) -> bool {
     ty.starts_with("sh.keptn.")
 }
 
-/// Reads project, stage and service from the data of an event of one of Keptn's types.
+/// Reads project, stage and service from the data of an event of one of Keptn's types, or of the host's own.
 ///
 /// Lenient: a member that is missing, empty or not a string is absent. `sh.keptn.events.problem` has them in `data` too.
 pub fn place(event: &Event, data: Option<&serde_json::Value>) -> Place {
-    if !is_keptn_type(event.ty()) {
+    if !is_keptn_type(event.ty()) && !crate::host_event::is_host_type(event.ty()) {
         return Place::default();
     }
     let read = |name: &str| {

@@ -88,7 +88,8 @@ const GO_UNITS: [(&str, u64); 8] = [
 /// # Errors
 /// Anything else, negative ones included.
 pub fn parse_go_duration(text: &str) -> Result<Duration, QuantityError> {
-    let error = || QuantityError { what: "duration", text: text.chars().take(40).collect(), example: "`10m` or `1h30m`" };
+    let error =
+        || QuantityError { what: "duration", text: text.chars().take(40).collect(), example: "`10m` or `1h30m`" };
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -147,7 +148,9 @@ mod tests {
     #[test]
     fn durations_in_gos_form_are_read() {
         let read = |text| parse_go_duration(text).map(|it| it.as_millis());
-        for (text, millis) in [("10m", 600_000), ("1h30m", 5_400_000), ("1.5h", 5_400_000), ("0", 0), ("2d", 172_800_000)] {
+        for (text, millis) in
+            [("10m", 600_000), ("1h30m", 5_400_000), ("1.5h", 5_400_000), ("0", 0), ("2d", 172_800_000)]
+        {
             assert_eq!(read(text).unwrap(), millis, "{text}");
         }
         for bad in ["", "10", "m", "-1s", "1x", "1s ", "99999999999h", "1..2s"] {

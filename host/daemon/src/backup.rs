@@ -1,7 +1,7 @@
-//! Backup and restore of a host's data: the store and the installed components, in one folder.
+//! Backup and restore of a host's data: the store, the installed components and the projects' repositories, in one folder.
 //!
-//! A backup is made while the host works and is consistent: the store copies itself at one commit, and components are
-//! never changed once written. It holds tokens' hashes but no credentials, which the host does not keep.
+//! A backup is made while the host works and is consistent: the store copies itself at one commit, components and Git's
+//! objects are never changed once written. It holds tokens' hashes but no credentials, which the host does not keep.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pilothouse_store::sqlite::SqliteStore;
 use pilothouse_store::{Store, StoreError};
 
-use crate::data_dir::{COMPONENTS_DIR, OUTPUTS_DIR, STORE_FILE};
+use crate::data_dir::{COMPONENTS_DIR, OUTPUTS_DIR, REPOSITORIES_DIR, STORE_FILE};
 
 /// Folder of the data folder where backups go.
 pub const BACKUPS_DIR: &str = "backups";
@@ -17,7 +17,8 @@ pub const BACKUPS_DIR: &str = "backups";
 pub const BACKUP_NAME_LENGTH_MAX: usize = 100;
 
 /// Folders that belong to a backup. The code cache makes itself again; jobs that ran are lost with their machine.
-const FOLDERS: [&str; 2] = [COMPONENTS_DIR, OUTPUTS_DIR];
+/// They are copied after the store, so that a repository has every commit that an event of the backup names.
+const FOLDERS: [&str; 3] = [COMPONENTS_DIR, OUTPUTS_DIR, REPOSITORIES_DIR];
 
 /// A backup that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,9 @@ pub const OUTPUTS_DIR: &str = "outputs";
 /// Scratch folders and outcomes of jobs.
 pub const JOBS_DIR: &str = "jobs";
 
+/// Projects' repositories.
+pub const REPOSITORIES_DIR: &str = "repositories";
+
 /// Makes the folder, for its owner only, if it does not exist.
 ///
 /// # Errors

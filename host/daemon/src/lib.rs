@@ -17,10 +17,13 @@ pub mod config;
 pub mod data_dir;
 pub mod demo;
 pub mod engine;
+pub mod git;
 pub mod http;
 pub mod metrics;
 pub mod otlp;
+pub mod project;
 pub mod resources;
+pub mod secrets;
 pub mod serve;
 #[cfg(test)]
 mod testing;

@@ -20,16 +20,21 @@ use pilothouse_store::Store;
 use pilothouse_store::sqlite::{SqliteConfig, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth::{TokenText, Tokens};
 use crate::config::{Config, Connections};
-use crate::data_dir::{CACHE_DIR, COMPONENTS_DIR, JOBS_DIR, OUTPUTS_DIR, STORE_FILE};
+use crate::data_dir::{CACHE_DIR, COMPONENTS_DIR, JOBS_DIR, OUTPUTS_DIR, REPOSITORIES_DIR, STORE_FILE};
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineConfig};
+use crate::git::Repositories;
 use crate::http::{AppState, Parts, router};
 use crate::metrics::Metrics;
 use crate::otlp::{Observed, Traces};
+use crate::project::shipyards::Shipyards;
+use crate::project::{self, Projects};
 use crate::resources::ConfiguredResources;
+use crate::secrets::{KEY_FILE, Secrets};
 pub use error::{ServeError, bind};
 
 /// Jobs that run at one time; the others wait in the order of their start. A load test takes a machine to itself.
@@ -69,6 +74,8 @@ pub struct Host {
     config: Arc<Config>,
     traces: Option<Arc<Traces>>,
     stopping: watch::Sender<bool>,
+    /// Stops the looks at upstreams with the host.
+    _background: DropGuard,
 }
 
 /// A host that has just been started.
@@ -152,11 +159,24 @@ impl Host {
             retention: Some(config.retention.policy()),
         })
         .await?;
+        let repositories = Arc::new(Repositories::new(data_dir.join(REPOSITORIES_DIR)));
+        let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
+        let key_file = config.secrets_key_file.clone().unwrap_or_else(|| data_dir.join(KEY_FILE));
+        let secrets = Arc::new(Secrets::new(Arc::clone(&store), Arc::clone(&clock), key_file)?);
+        let projects = Projects::new(engine.clone(), repositories, shipyards, Arc::clone(&secrets));
+        let background = CancellationToken::new();
+        let (recovery, stop) = (projects.clone(), background.clone());
+        tokio::spawn(async move {
+            recovery.announce_all().await;
+            project::upstream::worker::run(recovery, stop).await;
+        });
         let tokens = Arc::new(Tokens::open(Arc::clone(&store), Arc::clone(&clock)).await?);
         let first_token = tokens.ensure_admin().await?;
         let (stopping, stopping_rx) = watch::channel(false);
         let app = AppState::new(Parts {
             engine: engine.clone(),
+            projects,
+            secrets,
             tokens,
             connections: Arc::clone(&connections),
             config: Arc::clone(&config),
@@ -165,7 +185,8 @@ impl Host {
             stopping: stopping_rx,
         })
         .map_err(ServeError::Client)?;
-        let host = Self { app, engine, store, connections, resources, config, traces, stopping };
+        let _background = background.drop_guard();
+        let host = Self { app, engine, store, connections, resources, config, traces, stopping, _background };
         Ok(Started { host, first_token })
     }
 

@@ -77,7 +77,10 @@ fn endless(shipyard: &Shipyard, places: &Places, problems: &mut Vec<Problem>) {
         problems.push(if only_passing {
             Problem::write_error(at, format!("these sequences trigger each other for ever: {path}"))
         } else {
-            Problem::warning(at, format!("these sequences trigger each other until one passes, at most {DEPTH_MAX} times: {path}"))
+            Problem::warning(
+                at,
+                format!("these sequences trigger each other until one passes, at most {DEPTH_MAX} times: {path}"),
+            )
         });
         return;
     }

@@ -166,7 +166,10 @@ fn sequence(node: &Node, stage: &StageName, places: &mut Places, problems: &mut 
         }
     }
     if tasks.is_empty() {
-        problems.push(Problem::write_error(node.at, format!("{what} has no tasks: it would fail whenever it is triggered")));
+        problems.push(Problem::write_error(
+            node.at,
+            format!("{what} has no tasks: it would fail whenever it is triggered"),
+        ));
     }
     let steps: Vec<Vec<TaskDefinition>> = tasks.iter().filter_map(|item| step(item, &what, problems)).collect();
     let count: usize = steps.iter().map(Vec::len).sum();
@@ -232,7 +235,10 @@ fn conditions(node: &Node, problems: &mut Vec<Problem>) -> Option<Vec<Condition>
             "warning" => TaskResult::Warning,
             "fail" => TaskResult::Fail,
             "failed" => {
-                problems.push(Problem::warning(member.node.at, "`failed` is read as `fail`, the word of the specification"));
+                problems.push(Problem::warning(
+                    member.node.at,
+                    "`failed` is read as `fail`, the word of the specification",
+                ));
                 TaskResult::Fail
             }
             _ => {
@@ -262,7 +268,8 @@ fn step(node: &Node, of: &str, problems: &mut Vec<Problem>) -> Option<Vec<TaskDe
     for item in items {
         let Some(task) = Fields::of(item, format!("a task of {of}"), problems).and_then(task) else { continue };
         if group.iter().any(|known| known.name == task.name) {
-            let message = format!("`{}` stands twice in a parallel group: their outputs would overwrite each other", task.name);
+            let message =
+                format!("`{}` stands twice in a parallel group: their outputs would overwrite each other", task.name);
             problems.push(Problem::error(item.at, message));
         }
         group.push(task);

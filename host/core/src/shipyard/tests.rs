@@ -47,7 +47,9 @@ fn problems(text: &str) -> Vec<String> {
 
 /// A shipyard with one stage `dev`, whose sequences are given.
 fn with_sequences(sequences: &str) -> String {
-    format!("apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {{name: x}}\nspec:\n  stages:\n  - name: dev\n    sequences:\n{sequences}")
+    format!(
+        "apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {{name: x}}\nspec:\n  stages:\n  - name: dev\n    sequences:\n{sequences}"
+    )
 }
 
 #[test]
@@ -65,8 +67,10 @@ fn a_shipyard_of_the_specification_with_our_additions_is_read() {
     assert_eq!((deployment.retries, deployment.retry_after), (2, Duration::from_secs(10)));
     assert_eq!(deployment.properties["deploymentstrategy"], "direct");
     assert_eq!(delivery.steps[1][0].triggered_after, Duration::from_secs(600));
-    let followers: Vec<String> =
-        shipyard.followers("hardening", "delivery").map(|(stage, it, _)| format!("{}.{}", stage.name, it.name)).collect();
+    let followers: Vec<String> = shipyard
+        .followers("hardening", "delivery")
+        .map(|(stage, it, _)| format!("{}.{}", stage.name, it.name))
+        .collect();
     assert_eq!(followers, ["hardening.rollback", "production.delivery"]);
 }
 
@@ -81,24 +85,78 @@ fn every_stage_has_a_sequence_called_evaluation_unless_it_defines_one() {
 fn each_mistake_is_named_with_its_place() {
     let cases = [
         ("a: 1", "1:1: the shipyard needs `apiVersion`"),
-        ("apiVersion: spec.keptn.sh/0.1.7\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: [{name: dev}]}", "write `spec.keptn.sh/0.2.3`"),
-        ("apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyrd\nmetadata: {name: x}\nspec: {stages: [{name: dev}]}", "2:7: `kind` is `Shipyrd`"),
-        ("apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: []}", "needs at least one stage"),
-        ("apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: [{name: Dev.1}]}", "4:24: `Dev.1` is not a valid stage name"),
-        ("apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: [{name: dev}, {name: dev}]}", "two stages called `dev`"),
+        (
+            "apiVersion: spec.keptn.sh/0.1.7\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: [{name: dev}]}",
+            "write `spec.keptn.sh/0.2.3`",
+        ),
+        (
+            "apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyrd\nmetadata: {name: x}\nspec: {stages: [{name: dev}]}",
+            "2:7: `kind` is `Shipyrd`",
+        ),
+        (
+            "apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: []}",
+            "needs at least one stage",
+        ),
+        (
+            "apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: [{name: Dev.1}]}",
+            "4:24: `Dev.1` is not a valid stage name",
+        ),
+        (
+            "apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: [{name: dev}, {name: dev}]}",
+            "two stages called `dev`",
+        ),
         (&with_sequences("    - name: a\n      tasks: []\n"), "8:7: sequence `a` of stage `dev` has no tasks"),
-        (&with_sequences("    - {name: a, tasks: [{name: t, triggeredAfter: soon}]}\n"), "8:51: `triggeredAfter`: `soon` is not a duration"),
+        (
+            &with_sequences("    - {name: a, tasks: [{name: t, triggeredAfter: soon}]}\n"),
+            "8:51: `triggeredAfter`: `soon` is not a duration",
+        ),
         (&with_sequences("    - {name: a, tasks: [{name: t, timeout: {start: 31d}}]}\n"), "`start` is over 30 days"),
-        (&with_sequences("    - {name: a, tasks: [{name: t, retries: 99}]}\n"), "`retries` of task `t` must be a whole number from 0 to 20"),
-        (&with_sequences("    - {name: a, tasks: [{name: t, propertys: {}}]}\n"), "8:35: task `t` has no field `propertys`; did you mean `properties`?"),
-        (&with_sequences("    - {name: a, concurrency: all, tasks: [{name: t}]}\n"), "must be `queue`, `replace` or `parallel`, this is a text"),
-        (&with_sequences("    - {name: a, tasks: [{name: t}], triggeredOn: [{event: b.finished}]}\n"), "write `<stage>.<sequence>.finished`"),
-        (&with_sequences("    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished}]}\n"), "never fires: stage `dev` has no sequence `b`; did you mean `a`?"),
-        (&with_sequences("    - {name: b, tasks: [{name: t}]}\n    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished, selector: {match: {x.result: fail}}}]}\n"), "never fires: sequence `b` has no task `x`"),
-        (&with_sequences("    - {name: b, tasks: [{name: t}]}\n    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished, selector: {match: {result: bad}}}]}\n"), "`result` must be `pass`, `warning` or `fail`"),
-        (&with_sequences("    - {name: b, tasks: [{name: t}]}\n    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished, selector: {match: {colour: red}}}]}\n"), "a selector cannot match `colour`"),
-        (&with_sequences("    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.a.finished}]}\n"), "trigger each other for ever: dev.a → dev.a"),
-        (&with_sequences("    - {name: a, tasks: [{parallel: [{name: t}, {name: t}]}]}\n"), "`t` stands twice in a parallel group"),
+        (
+            &with_sequences("    - {name: a, tasks: [{name: t, retries: 99}]}\n"),
+            "`retries` of task `t` must be a whole number from 0 to 20",
+        ),
+        (
+            &with_sequences("    - {name: a, tasks: [{name: t, propertys: {}}]}\n"),
+            "8:35: task `t` has no field `propertys`; did you mean `properties`?",
+        ),
+        (
+            &with_sequences("    - {name: a, concurrency: all, tasks: [{name: t}]}\n"),
+            "must be `queue`, `replace` or `parallel`, this is a text",
+        ),
+        (
+            &with_sequences("    - {name: a, tasks: [{name: t}], triggeredOn: [{event: b.finished}]}\n"),
+            "write `<stage>.<sequence>.finished`",
+        ),
+        (
+            &with_sequences("    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished}]}\n"),
+            "never fires: stage `dev` has no sequence `b`; did you mean `a`?",
+        ),
+        (
+            &with_sequences(
+                "    - {name: b, tasks: [{name: t}]}\n    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished, selector: {match: {x.result: fail}}}]}\n",
+            ),
+            "never fires: sequence `b` has no task `x`",
+        ),
+        (
+            &with_sequences(
+                "    - {name: b, tasks: [{name: t}]}\n    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished, selector: {match: {result: bad}}}]}\n",
+            ),
+            "`result` must be `pass`, `warning` or `fail`",
+        ),
+        (
+            &with_sequences(
+                "    - {name: b, tasks: [{name: t}]}\n    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.b.finished, selector: {match: {colour: red}}}]}\n",
+            ),
+            "a selector cannot match `colour`",
+        ),
+        (
+            &with_sequences("    - {name: a, tasks: [{name: t}], triggeredOn: [{event: dev.a.finished}]}\n"),
+            "trigger each other for ever: dev.a → dev.a",
+        ),
+        (
+            &with_sequences("    - {name: a, tasks: [{parallel: [{name: t}, {name: t}]}]}\n"),
+            "`t` stands twice in a parallel group",
+        ),
     ];
     for (text, expected) in cases {
         let problems = problems(text);
@@ -109,7 +167,8 @@ fn each_mistake_is_named_with_its_place() {
 #[test]
 fn ten_thousand_stages_are_refused_with_the_number() {
     let stages: String = (0..10_000).map(|index| format!("  - name: s{index}\n")).collect();
-    let text = format!("apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {{name: x}}\nspec:\n  stages:\n{stages}");
+    let text =
+        format!("apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {{name: x}}\nspec:\n  stages:\n{stages}");
     assert_eq!(problems(&text), ["1:1: there are 10000 stages, at most 100 are allowed"]);
 }
 
@@ -121,7 +180,10 @@ fn a_retry_by_a_failing_sequence_that_triggers_itself_is_only_warned_of() {
     let (shipyard, problems) = read(text.as_bytes());
     assert!(shipyard.is_some());
     assert!(problems.iter().all(|problem| problem.severity == Severity::Warning), "{problems:?}");
-    assert!(problems.iter().any(|problem| problem.message.contains("until one passes, at most 64 times")), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| problem.message.contains("until one passes, at most 64 times")),
+        "{problems:?}"
+    );
 }
 
 #[test]

@@ -96,7 +96,9 @@ impl<'n, 'p> Fields<'n, 'p> {
     pub fn whole(&mut self, name: &'static str, max: u32) -> Option<u32> {
         let node = self.get(name)?;
         let found = match &node.value {
-            Value::Scalar(scalar) => scalar.as_number().and_then(|it| it.as_u64()).and_then(|it| u32::try_from(it).ok()),
+            Value::Scalar(scalar) => {
+                scalar.as_number().and_then(|it| it.as_u64()).and_then(|it| u32::try_from(it).ok())
+            }
             _ => None,
         };
         match found {

@@ -19,7 +19,11 @@ fn scalars_follow_the_core_schema_and_quotes_make_texts() {
 
 #[test]
 fn a_problem_names_line_and_column() {
-    assert!(refused("a: 1\nb: [1, 2\n").starts_with("2:4: this is not valid YAML: unclosed"), "{}", refused("a: 1\nb: [1, 2\n"));
+    assert!(
+        refused("a: 1\nb: [1, 2\n").starts_with("2:4: this is not valid YAML: unclosed"),
+        "{}",
+        refused("a: 1\nb: [1, 2\n")
+    );
     assert_eq!(refused("a: 1\na: 2\n"), "2:1: `a` stands twice in this mapping");
     assert_eq!(refused("a: 1\n---\nb: 2\n"), "2:1: a second document begins here; one file holds one document");
     assert_eq!(refused("? [a]\n: 1\n"), "1:3: a key must be a text");

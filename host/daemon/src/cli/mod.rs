@@ -13,6 +13,8 @@ mod doctor;
 mod error;
 mod event;
 mod plugin;
+mod project;
+mod resource;
 mod send;
 mod serve;
 mod tail;
@@ -76,6 +78,18 @@ enum Command {
     /// See who was asked to do what, and who answered.
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Create, see and delete projects.
+    #[command(subcommand)]
+    Project(project::ProjectCommand),
+    /// See the stages of a project.
+    #[command(subcommand)]
+    Stage(project::StageCommand),
+    /// Create, see and delete the services of a project.
+    #[command(subcommand)]
+    Service(project::ServiceCommand),
+    /// Add, print, list and remove the files of a project.
+    #[command(subcommand)]
+    Resource(resource::ResourceCommand),
     /// Inspect, install, run and write plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -139,6 +153,10 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Event(command) => command.run(&global, terminal).await,
         Command::Delivery(command) => command.run(&global, terminal).await,
         Command::Task(command) => command.run(&global, terminal).await,
+        Command::Project(command) => command.run(&global, terminal).await,
+        Command::Stage(command) => command.run(&global, terminal).await,
+        Command::Service(command) => command.run(&global, terminal).await,
+        Command::Resource(command) => command.run(&global, terminal).await,
         Command::Plugin(command) => command.run(&global, terminal).await,
         Command::Connection(command) => command.run(&global, terminal).await,
         Command::Token(command) => command.run(&global, terminal).await,

@@ -57,6 +57,9 @@ pub struct Config {
     /// Longest time that requests and deliveries in flight get to end when the host is told to stop.
     #[schemars(with = "String")]
     pub drain_timeout: Span,
+    /// File that holds the key of stored secrets, as Base64 of 32 bytes; `secrets.key` in the data folder when absent, made at the first use. The environment variable `PILOTHOUSE_SECRETS_KEY` goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets_key_file: Option<PathBuf>,
     /// Form of the log on standard error: `text` for people, `json` for machines.
     pub log_format: LogFormat,
     /// Bounds of what clients may send.
@@ -86,6 +89,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
             data_dir: PathBuf::from("pilothouse-data"),
             drain_timeout: seconds(30),
+            secrets_key_file: None,
             log_format: LogFormat::default(),
             limits: Limits::default(),
             retention: Retention::default(),

@@ -171,6 +171,25 @@ impl Engine {
         self.0.task_views(after, limit, open_only).await
     }
 
+    /// Stores events that the host makes in its own name because of `actor`, together with state rows; all or none. An event
+    /// that is in the log already is absorbed.
+    ///
+    /// # Errors
+    /// The store refused: [`StoreError::Conflict`] if a state row changed meanwhile.
+    pub async fn record(
+        &self,
+        events: Vec<Event>,
+        states: Vec<pilothouse_store::StateWrite>,
+        actor: &Actor,
+    ) -> Result<(), StoreError> {
+        self.0.record(events, states, actor).await
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
     /// Replaces the operator's job templates after a reload of the configuration.
     pub fn set_job_templates(&self, templates: BTreeMap<TemplateName, JobTemplate>) {
         self.0.job_templates.store(Arc::new(templates));
@@ -275,6 +294,30 @@ impl Inner {
             Err(error) => return Err(StoreError::TooLarge(error.to_string())),
         }
         self.commit_and_wake(batch).await
+    }
+
+    /// See [`Engine::record`].
+    async fn record(
+        &self,
+        events: Vec<Event>,
+        states: Vec<pilothouse_store::StateWrite>,
+        actor: &Actor,
+    ) -> Result<(), StoreError> {
+        loop {
+            let snapshot = self.snapshot.load_full();
+            let mut batch = Batch::new(self.clock.now());
+            batch.routing = Some(snapshot.generation());
+            batch.states.clone_from(&states);
+            let origin = plan::Origin { actor: actor.clone(), ..plan::Origin::host(None, 0) };
+            for event in &events {
+                let planned = plan::plan(&snapshot, event.clone(), &origin, batch.now);
+                batch.events.extend(planned.map_err(|error| StoreError::TooLarge(error.to_string()))?);
+            }
+            match self.commit_and_wake(batch).await {
+                Err(StoreError::StaleRouting { .. }) => {}
+                result => return result,
+            }
+        }
     }
 
     async fn redrive(&self, id: DeliveryId, actor: &Actor) -> Result<(), RedriveError> {

@@ -17,7 +17,9 @@ mod metrics;
 mod openapi;
 pub mod plugins;
 mod problem;
+pub mod projects;
 mod query;
+pub mod resources;
 mod tail;
 pub mod tasks;
 #[cfg(test)]
@@ -45,9 +47,14 @@ use crate::config::{Config, Connections};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::metrics::Metrics;
+use crate::project::Projects;
+use crate::secrets::Secrets;
 
 /// Largest JSON body of the administrative paths: an installation's settings and grants.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest JSON body of a commit: two files of the largest size, as Base64.
+pub const COMMIT_BODY_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// What every handler needs; cheap to clone.
 #[derive(Clone)]
@@ -55,6 +62,8 @@ pub struct AppState(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
+    projects: Projects,
+    secrets: Arc<Secrets>,
     tokens: Arc<Tokens>,
     connections: Arc<Connections>,
     config: ArcSwap<Config>,
@@ -70,6 +79,10 @@ struct Inner {
 pub struct Parts {
     /// Accepts and answers.
     pub engine: Engine,
+    /// Projects and their files.
+    pub projects: Projects,
+    /// Stored secrets.
+    pub secrets: Arc<Secrets>,
     /// Who may talk to the host.
     pub tokens: Arc<Tokens>,
     /// Outside endpoints.
@@ -90,12 +103,25 @@ impl AppState {
     /// # Errors
     /// The HTTP client for tests of connections could not be made: there are no root certificates.
     pub fn new(parts: Parts) -> Result<Self, reqwest::Error> {
-        let Parts { engine, tokens, connections, config, clock, metrics, stopping } = parts;
+        let Parts { engine, projects, secrets, tokens, connections, config, clock, metrics, stopping } = parts;
         let client = crate::client::http_client()?;
         let rate = RateLimiter::new(config.limits.requests_per_second);
         let tails = Arc::new(Semaphore::new(TAILS_MAX));
         let config = ArcSwap::new(config);
-        Ok(Self(Arc::new(Inner { engine, tokens, connections, config, clock, metrics, rate, tails, client, stopping })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            projects,
+            secrets,
+            tokens,
+            connections,
+            config,
+            clock,
+            metrics,
+            rate,
+            tails,
+            client,
+            stopping,
+        })))
     }
 
     /// Replaces the configuration after a reload.
@@ -105,6 +131,14 @@ impl AppState {
 
     fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    fn projects(&self) -> &Projects {
+        &self.0.projects
+    }
+
+    fn secrets(&self) -> &Secrets {
+        &self.0.secrets
     }
 
     fn store(&self) -> &Arc<dyn Store> {
@@ -167,6 +201,20 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/connections/{name}/test", post(connections::test))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{name}", delete(tokens::revoke))
+        .route("/v1/projects", get(projects::list).post(projects::create))
+        .route("/v1/projects/{project}", get(projects::one).delete(projects::delete))
+        .route("/v1/projects/{project}/stages", get(projects::stages))
+        .route("/v1/projects/{project}/services", get(projects::services).post(projects::create_service))
+        .route("/v1/projects/{project}/services/{service}", delete(projects::delete_service))
+        .route(
+            "/v1/projects/{project}/commits",
+            get(projects::history).post(projects::commit).layer(DefaultBodyLimit::max(COMMIT_BODY_BYTES_MAX)),
+        )
+        .route("/v1/projects/{project}/resources", get(resources::list))
+        .route(
+            "/v1/projects/{project}/resources/{*path}",
+            get(resources::get).put(resources::put).delete(resources::delete),
+        )
         .route("/v1/backup", post(backup::create))
         .route("/v1/openapi.json", get(openapi::openapi))
         .route("/healthz", get(health::healthz))

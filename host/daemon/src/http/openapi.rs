@@ -4,7 +4,9 @@ use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{backup, connections, deliveries, events, health, ingest, metrics, plugins, tail, tasks, tokens};
+use super::{
+    backup, connections, deliveries, events, health, ingest, metrics, plugins, projects, resources, tail, tasks, tokens,
+};
 
 /// The description of every path.
 #[derive(OpenApi)]
@@ -15,6 +17,9 @@ use super::{backup, connections, deliveries, events, health, ingest, metrics, pl
         deliveries::list, deliveries::one, deliveries::redrive, tasks::list, tasks::one,
         plugins::upload, plugins::list, plugins::one, plugins::install, plugins::remove,
         connections::list, connections::test, tokens::list, tokens::create, tokens::revoke, backup::create,
+        projects::list, projects::create, projects::one, projects::delete, projects::stages, projects::services,
+        projects::create_service, projects::delete_service, projects::commit, projects::history,
+        resources::list, resources::get, resources::put, resources::delete,
         health::healthz, health::readyz, metrics::scrape, openapi,
     ),
     security(("token" = [])),

@@ -32,6 +32,9 @@ pub enum ServeError {
     /// The tokens could not be read or the first one not be made.
     #[error("cannot read the tokens")]
     Tokens(#[from] crate::auth::TokenError),
+    /// The key of the secrets cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] crate::secrets::SecretError),
     /// The HTTP client could not be made.
     #[error("cannot set up TLS")]
     Client(#[source] reqwest::Error),

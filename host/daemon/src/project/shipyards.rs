@@ -1,0 +1,98 @@
+//! Shipyards, read once for each commit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pilothouse_core::name::ProjectName;
+use pilothouse_core::shipyard::{self, SHIPYARD_FILE, Shipyard};
+
+use crate::git::{CommitId, GitError, Repositories};
+
+/// Shipyards kept in memory; one of 20 sequences takes about 20 KiB.
+const CACHED_MAX: usize = 512;
+
+type Read = Result<Arc<Shipyard>, String>;
+
+/// Why there is no shipyard.
+#[derive(Clone, Debug)]
+pub struct NoShipyard {
+    /// The commit that was looked at.
+    pub commit: Option<CommitId>,
+    /// Why, for people.
+    pub reason: String,
+    /// Whether there is no repository at all.
+    pub no_repository: bool,
+}
+
+/// Reads shipyards. What a commit says never changes, so it is kept.
+#[derive(Debug)]
+pub struct Shipyards {
+    repositories: Arc<Repositories>,
+    read: Mutex<HashMap<(ProjectName, CommitId), Read>>,
+}
+
+impl Shipyards {
+    /// Reads from these repositories.
+    pub fn new(repositories: Arc<Repositories>) -> Self {
+        Self { repositories, read: Mutex::default() }
+    }
+
+    /// Returns the shipyard at a commit, or at the present one, with the commit.
+    ///
+    /// # Errors
+    /// There is no such project or commit, or the shipyard is missing or has errors.
+    pub async fn at(
+        &self,
+        project: &ProjectName,
+        commit: Option<&CommitId>,
+    ) -> Result<(CommitId, Arc<Shipyard>), NoShipyard> {
+        let commit = match commit {
+            Some(commit) => commit.clone(),
+            None => {
+                self.repositories.read(project, |git| git.present()).await.map_err(|error| no_shipyard(None, &error))?
+            }
+        };
+        let key = (project.clone(), commit.clone());
+        let known = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let read = match known {
+            Some(read) => read,
+            None => {
+                let at = commit.clone();
+                let bytes = self.repositories.read(project, move |git| git.file(&at, SHIPYARD_FILE)).await;
+                let bytes = bytes.map_err(|error| no_shipyard(Some(commit.clone()), &error))?;
+                let read = parse(bytes.as_deref(), &commit);
+                let mut cache = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+                if cache.len() >= CACHED_MAX {
+                    cache.clear();
+                }
+                cache.insert(key, read.clone());
+                read
+            }
+        };
+        match read {
+            Ok(shipyard) => Ok((commit, shipyard)),
+            Err(reason) => Err(NoShipyard { commit: Some(commit), reason, no_repository: false }),
+        }
+    }
+
+    /// Forgets the shipyards of a project that is gone.
+    pub fn forget(&self, project: &ProjectName) {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _), _| known != project);
+    }
+}
+
+fn no_shipyard(commit: Option<CommitId>, error: &GitError) -> NoShipyard {
+    NoShipyard { commit, reason: error.to_string(), no_repository: matches!(error, GitError::NoRepository(_)) }
+}
+
+fn parse(bytes: Option<&[u8]>, commit: &CommitId) -> Read {
+    let Some(bytes) = bytes else {
+        return Err(format!("there is no `{SHIPYARD_FILE}` in commit {}", commit.short()));
+    };
+    let (read, problems) = shipyard::read(bytes);
+    read.map(Arc::new).ok_or_else(|| {
+        let first = problems.iter().find(|problem| problem.stops_a_run());
+        let first = first.map(|problem| format!("{SHIPYARD_FILE}:{problem}")).unwrap_or_default();
+        format!("the shipyard of commit {} cannot be used: {first}", commit.short())
+    })
+}
