@@ -21,3 +21,4 @@ mod sdks;
 mod start;
 mod tasks;
 mod traces;
+mod upstream;

@@ -4,6 +4,8 @@
 //! The program as a process of its own (kill -9, command line) is in `it/process.rs`.
 #![forbid(unsafe_code)]
 
+pub mod git_server;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

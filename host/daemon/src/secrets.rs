@@ -3,6 +3,7 @@
 //! Each is a state row of kind `secret`: XChaCha20-Poly1305 with a random nonce, the secret's name as associated data, so that
 //! rows cannot be exchanged. The key is in a file or an environment variable, never in the store and never in a backup.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
-use pilothouse_core::name::SecretName;
+use pilothouse_core::name::{ConnectionName, SecretName};
 use pilothouse_core::right::Actor;
 use pilothouse_store::{Batch, StateKey, StateRow, StateWrite, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::config::{ConnectionConfig, SecretTexts};
 use crate::engine::clock::Clock;
 
 /// Kind of the state rows of secrets; the key is the name.
@@ -183,6 +185,16 @@ impl Secrets {
             ))
         })?;
         String::from_utf8(opened).map_err(|_| damaged())
+    }
+
+    /// Reads the secrets that connections sign in with.
+    pub async fn of_connections(&self, entries: &BTreeMap<ConnectionName, ConnectionConfig>) -> SecretTexts {
+        let mut texts = SecretTexts::new();
+        for name in entries.values().filter_map(ConnectionConfig::stored_secret) {
+            let text = self.reveal(name).await.map_err(|error| error.to_string());
+            texts.insert(name.clone(), text.map(|text| text.trim().to_owned()));
+        }
+        texts
     }
 
     async fn row(&self, name: &SecretName) -> Result<Option<StateRow>, SecretError> {

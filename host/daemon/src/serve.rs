@@ -70,6 +70,7 @@ pub struct Host {
     engine: Engine,
     store: Arc<dyn Store>,
     connections: Arc<Connections>,
+    secrets: Arc<Secrets>,
     resources: Arc<ConfiguredResources>,
     config: Arc<Config>,
     traces: Option<Arc<Traces>>,
@@ -92,14 +93,15 @@ pub struct Reloader {
     app: AppState,
     engine: Engine,
     connections: Arc<Connections>,
+    secrets: Arc<Secrets>,
     resources: Arc<ConfiguredResources>,
 }
 
 impl Reloader {
     /// Takes connections with their credentials, job templates and output folders from `config`; all else needs a
     /// restart.
-    pub fn reload(&self, config: &Arc<Config>) {
-        self.connections.reload(&config.connections);
+    pub async fn reload(&self, config: &Arc<Config>) {
+        self.connections.reload(&config.connections, &self.secrets.of_connections(&config.connections).await);
         self.resources.set_config(Arc::clone(config));
         self.engine.set_job_templates(config.jobs.clone());
         self.app.set_config(Arc::clone(config));
@@ -129,7 +131,10 @@ impl Host {
         store_config.size_bytes_max = config.retention.size_max.0;
         let opened = tokio::task::spawn_blocking(move || SqliteStore::open(store_config)).await;
         let store: Arc<dyn Store> = Arc::new(opened.map_err(|error| ServeError::Interrupted(error.to_string()))??);
-        let connections = Arc::new(Connections::read(&config.connections));
+        let key_file = config.secrets_key_file.clone().unwrap_or_else(|| data_dir.join(KEY_FILE));
+        let secrets = Arc::new(Secrets::new(Arc::clone(&store), Arc::clone(&clock), key_file)?);
+        let texts = secrets.of_connections(&config.connections).await;
+        let connections = Arc::new(Connections::read(&config.connections, &texts));
         let resources = Arc::new(ConfiguredResources::new(Arc::clone(&connections), Arc::clone(&config)));
         let metrics = Arc::new(Metrics::default());
         let traces = match config.telemetry.traces_connection.clone() {
@@ -161,8 +166,6 @@ impl Host {
         .await?;
         let repositories = Arc::new(Repositories::new(data_dir.join(REPOSITORIES_DIR)));
         let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
-        let key_file = config.secrets_key_file.clone().unwrap_or_else(|| data_dir.join(KEY_FILE));
-        let secrets = Arc::new(Secrets::new(Arc::clone(&store), Arc::clone(&clock), key_file)?);
         let projects = Projects::new(engine.clone(), repositories, shipyards, Arc::clone(&secrets));
         let background = CancellationToken::new();
         let (recovery, stop) = (projects.clone(), background.clone());
@@ -176,7 +179,7 @@ impl Host {
         let app = AppState::new(Parts {
             engine: engine.clone(),
             projects,
-            secrets,
+            secrets: Arc::clone(&secrets),
             tokens,
             connections: Arc::clone(&connections),
             config: Arc::clone(&config),
@@ -186,7 +189,7 @@ impl Host {
         })
         .map_err(ServeError::Client)?;
         let _background = background.drop_guard();
-        let host = Self { app, engine, store, connections, resources, config, traces, stopping, _background };
+        let host = Self { app, engine, store, connections, secrets, resources, config, traces, stopping, _background };
         Ok(Started { host, first_token })
     }
 
@@ -196,6 +199,7 @@ impl Host {
             app: self.app.clone(),
             engine: self.engine.clone(),
             connections: Arc::clone(&self.connections),
+            secrets: Arc::clone(&self.secrets),
             resources: Arc::clone(&self.resources),
         }
     }

@@ -81,7 +81,7 @@ fn tolerance() -> u32 {
 /// A request to verify.
 pub struct Request<'a> {
     /// Returns a header by its name; `None` if it is not there, not text, or there twice.
-    pub header: &'a dyn Fn(&str) -> Option<String>,
+    pub header: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// The path below the route.
     pub path: &'a str,
     /// The body as it came.

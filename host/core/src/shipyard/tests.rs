@@ -105,6 +105,21 @@ fn each_mistake_is_named_with_its_place() {
             "apiVersion: spec.keptn.sh/0.2.0\nkind: Shipyard\nmetadata: {name: x}\nspec: {stages: [{name: dev}, {name: dev}]}",
             "two stages called `dev`",
         ),
+    ];
+    for (text, expected) in cases {
+        says(text, expected);
+    }
+}
+
+/// Checks that one of the problems of `text` is `expected`.
+fn says(text: &str, expected: &str) {
+    let problems = problems(text);
+    assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}\n{expected}\n{problems:#?}");
+}
+
+#[test]
+fn each_mistake_in_a_sequence_is_named_with_its_place() {
+    let cases = [
         (&with_sequences("    - name: a\n      tasks: []\n"), "8:7: sequence `a` of stage `dev` has no tasks"),
         (
             &with_sequences("    - {name: a, tasks: [{name: t, triggeredAfter: soon}]}\n"),
@@ -159,8 +174,7 @@ fn each_mistake_is_named_with_its_place() {
         ),
     ];
     for (text, expected) in cases {
-        let problems = problems(text);
-        assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}\n{expected}\n{problems:#?}");
+        says(text, expected);
     }
 }
 

@@ -73,8 +73,9 @@ impl ConfigCommand {
         let Self::Check(CheckCommand { file, mut source }) = self;
         source.config = file.or(source.config);
         let config = source.load(terminal)?;
-        for (name, connection) in &config.connections {
-            if let Err(reason) = connection.resolve() {
+        // What the host's own store holds is seen by the host alone.
+        for (name, connection) in config.connections.iter().filter(|(_, it)| it.stored_secret().is_none()) {
+            if let Err(reason) = connection.resolve(&Default::default()) {
                 terminal.note(&format!("warning: the connection `{name}` cannot be used here: {reason}"));
             }
         }

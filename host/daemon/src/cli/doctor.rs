@@ -60,8 +60,9 @@ impl DoctorCommand {
         let mut findings = vec![Finding::ok("configuration", "valid")];
         findings.extend(loaded.warnings.iter().map(|warning| Finding::bad("configuration", warning)));
         let config = loaded.config;
-        for (name, connection) in &config.connections {
-            if let Err(reason) = connection.resolve() {
+        // What the host's own store holds is seen by the host alone.
+        for (name, connection) in config.connections.iter().filter(|(_, it)| it.stored_secret().is_none()) {
+            if let Err(reason) = connection.resolve(&Default::default()) {
                 findings.push(Finding::bad(
                     &format!("connection {name}"),
                     format!("{reason} (as this user, in this environment)"),

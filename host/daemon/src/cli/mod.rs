@@ -15,6 +15,7 @@ mod event;
 mod plugin;
 mod project;
 mod resource;
+mod secret;
 mod send;
 mod serve;
 mod tail;
@@ -23,6 +24,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upstream;
 mod why;
 
 use std::process::ExitCode;
@@ -90,6 +92,9 @@ enum Command {
     /// Add, print, list and remove the files of a project.
     #[command(subcommand)]
     Resource(resource::ResourceCommand),
+    /// Store and remove the texts that connections and upstreams sign in with.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Inspect, install, run and write plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -157,6 +162,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Stage(command) => command.run(&global, terminal).await,
         Command::Service(command) => command.run(&global, terminal).await,
         Command::Resource(command) => command.run(&global, terminal).await,
+        Command::Secret(command) => command.run(&global, terminal).await,
         Command::Plugin(command) => command.run(&global, terminal).await,
         Command::Connection(command) => command.run(&global, terminal).await,
         Command::Token(command) => command.run(&global, terminal).await,

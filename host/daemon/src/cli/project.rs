@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, encode};
 use super::terminal::{Format, cell};
+use super::upstream::{ConflictCommand, UpstreamCommand};
 use super::{CliError, Exit, Global, Terminal};
 use crate::http::projects::ProjectBody;
 
@@ -44,6 +45,12 @@ pub(super) enum ProjectCommand {
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
+    /// Keep a project's files in step with another repository.
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
+    /// See and decide what both the project and its upstream changed.
+    #[command(subcommand)]
+    Conflict(ConflictCommand),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +133,8 @@ impl ProjectCommand {
                     [("COMMIT", "/commit"), ("TIME", "/time"), ("AUTHOR", "/author"), ("MESSAGE", "/message")];
                 terminal.rows(&answer, &columns)
             }
+            Self::Upstream(command) => command.run(&api, terminal).await,
+            Self::Conflict(command) => command.run(&api, terminal).await,
         }
     }
 }
@@ -209,7 +218,8 @@ pub(super) fn confirm(terminal: &mut Terminal, yes: bool, question: &str) -> Res
     Err(CliError::new(Exit::Usage, "nothing was done").hint("say --yes to do it without being asked"))
 }
 
-fn read_text(path: &Path) -> Result<String, CliError> {
+/// Reads a file of this machine.
+pub(super) fn read_text(path: &Path) -> Result<String, CliError> {
     let failed = |error: &dyn std::error::Error| {
         CliError::new(Exit::Usage, format!("cannot read `{}`", path.display())).caused_by(error)
     };

@@ -113,7 +113,7 @@ async fn reload_on_hangup(mut hangup: Signal, source: ConfigSource, started_with
                 for key in restart_needed(&started_with, &loaded.config) {
                     tracing::warn!(key, "ConfigNeedsRestart");
                 }
-                reloader.reload(&Arc::new(loaded.config));
+                reloader.reload(&Arc::new(loaded.config)).await;
             }
             Err(error) => tracing::error!(%error, "ConfigReloadError"),
         }

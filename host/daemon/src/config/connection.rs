@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue};
-use pilothouse_core::name::ConnectionName;
+use pilothouse_core::name::{ConnectionName, SecretName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -36,7 +36,7 @@ pub struct ConnectionConfig {
     /// Name of the header for `auth = "header"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// Where the token, password or header value is: `{ env = "NAME" }` or `{ file = "/path" }`.
+    /// Where the token, password or header value is: `{ secret = "name" }`, `{ env = "NAME" }` or `{ file = "/path" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Credential>,
 }
@@ -76,28 +76,41 @@ pub enum Credential {
     Env(String),
     /// In this file; white space around it is cut off.
     File(PathBuf),
+    /// In the host's own store, put there by `pilothouse secret set`.
+    Secret(#[schemars(with = "String")] SecretName),
 }
+
+/// The stored secrets that connections name, or why one cannot be had.
+pub type SecretTexts = BTreeMap<SecretName, Result<String, String>>;
 
 impl<'de> Deserialize<'de> for Credential {
     // Written by hand, because serde's own message would quote a secret that was put here by mistake.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
         let member = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
-        match (value.as_object().map(serde_json::Map::len), member("env"), member("file")) {
-            (Some(1), Some(name), None) => Ok(Self::Env(name.to_owned())),
-            (Some(1), None, Some(path)) => Ok(Self::File(path.into())),
+        let secret = member("secret").and_then(|name| SecretName::new(name).ok());
+        match (value.as_object().map(serde_json::Map::len), member("env"), member("file"), secret) {
+            (Some(1), Some(name), None, None) => Ok(Self::Env(name.to_owned())),
+            (Some(1), None, Some(path), None) => Ok(Self::File(path.into())),
+            (Some(1), None, None, Some(name)) => Ok(Self::Secret(name)),
             _ => Err(serde::de::Error::custom(
-                "a credential is `{ env = \"NAME\" }` or `{ file = \"/path\" }`; the secret itself never stands here",
+                "a credential is `{ secret = \"name\" }`, `{ env = \"NAME\" }` or `{ file = \"/path\" }`; the secret itself never \
+                 stands here",
             )),
         }
     }
 }
 
 impl Credential {
-    fn read(&self) -> Result<String, String> {
+    fn read(&self, secrets: &SecretTexts) -> Result<String, String> {
         match self {
             Self::Env(name) => read_variable(name),
             Self::File(path) => read_file(path),
+            Self::Secret(name) => {
+                let unknown =
+                    || Err(format!("there is no secret `{name}`; store it with `pilothouse secret set {name}`"));
+                secrets.get(name).cloned().unwrap_or_else(unknown)
+            }
         }
     }
 }
@@ -131,7 +144,7 @@ impl ConnectionConfig {
             let message = if self.credential.is_some() {
                 "it is not used with `auth = \"none\"`; set `auth` to bearer, basic or header"
             } else {
-                "it is missing: `{ env = \"NAME\" }` or `{ file = \"/path\" }`"
+                "it is missing: `{ secret = \"name\" }`, `{ env = \"NAME\" }` or `{ file = \"/path\" }`"
             };
             problems.push(("credential", message.to_owned()));
         }
@@ -147,11 +160,19 @@ impl ConnectionConfig {
         problems
     }
 
+    /// Returns the stored secret that the host signs in with, if it is one.
+    pub fn stored_secret(&self) -> Option<&SecretName> {
+        match &self.credential {
+            Some(Credential::Secret(name)) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Reads address and credential.
     ///
     /// # Errors
-    /// The variable or file does not exist or holds nothing usable. Never quotes what it holds.
-    pub fn resolve(&self) -> Result<ResolvedConnection, String> {
+    /// The variable, file or secret does not exist or holds nothing usable. Never quotes what it holds.
+    pub fn resolve(&self, secrets: &SecretTexts) -> Result<ResolvedConnection, String> {
         let base_url = match (&self.url, &self.url_file, &self.url_env) {
             (Some(url), ..) => url.clone(),
             (_, Some(path), _) => read_file(path)?,
@@ -159,7 +180,8 @@ impl ConnectionConfig {
             _ => return Err("the connection has no address".to_owned()),
         };
         check_url(&base_url)?;
-        let credential = self.credential.as_ref().map(Credential::read).transpose()?.unwrap_or_default();
+        let credential =
+            self.credential.as_ref().map(|credential| credential.read(secrets)).transpose()?.unwrap_or_default();
         let header = match self.auth {
             AuthKind::None => None,
             AuthKind::Bearer => Some(("authorization", format!("Bearer {credential}"))),
@@ -235,13 +257,13 @@ pub struct Connections(ArcSwap<Table>);
 
 impl Connections {
     /// Reads every connection's address and credential. One that cannot be read fails when it is used, and is logged.
-    pub fn read(entries: &BTreeMap<ConnectionName, ConnectionConfig>) -> Self {
-        Self(ArcSwap::from_pointee(read_table(entries)))
+    pub fn read(entries: &BTreeMap<ConnectionName, ConnectionConfig>, secrets: &SecretTexts) -> Self {
+        Self(ArcSwap::from_pointee(read_table(entries, secrets)))
     }
 
     /// Reads everything again.
-    pub fn reload(&self, entries: &BTreeMap<ConnectionName, ConnectionConfig>) {
-        self.0.store(Arc::new(read_table(entries)));
+    pub fn reload(&self, entries: &BTreeMap<ConnectionName, ConnectionConfig>, secrets: &SecretTexts) {
+        self.0.store(Arc::new(read_table(entries, secrets)));
     }
 
     /// Returns one connection.
@@ -262,9 +284,9 @@ impl Connections {
     }
 }
 
-fn read_table(entries: &BTreeMap<ConnectionName, ConnectionConfig>) -> Table {
+fn read_table(entries: &BTreeMap<ConnectionName, ConnectionConfig>, secrets: &SecretTexts) -> Table {
     let read = |(name, entry): (&ConnectionName, &ConnectionConfig)| {
-        let resolved = entry.resolve();
+        let resolved = entry.resolve(secrets);
         if let Err(reason) = &resolved {
             tracing::warn!(connection = %name, %reason, "ConnectionUnusable");
         }

@@ -25,7 +25,9 @@ use pilothouse_runtime::job::JobTemplate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use connection::{AuthKind, ConnectionConfig, ConnectionError, Connections, Credential, ResolvedConnection};
+pub use connection::{
+    AuthKind, ConnectionConfig, ConnectionError, Connections, Credential, ResolvedConnection, SecretTexts,
+};
 pub use load::{ConfigErrors, Loaded, Origin, Problem, Sources, load};
 pub use overlay::Overrides;
 pub use schema::json_schema;

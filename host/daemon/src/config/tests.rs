@@ -122,13 +122,13 @@ fn a_connection_reads_its_credential_from_a_file_and_shows_it_nowhere() {
         "[connections.api]\nurl = \"https://example.test\"\nauth = \"bearer\"\ncredential = {{ file = {file:?} }}\n"
     );
     let config = load_text(&text).unwrap().config;
-    let connections = Connections::read(&config.connections);
+    let connections = Connections::read(&config.connections, &Default::default());
     let name = pilothouse_core::name::ConnectionName::new("api").unwrap();
     let resolved = connections.resolved(&name).unwrap();
     assert_eq!(resolved.headers[0].1.to_str().unwrap(), "Bearer s3cret");
     assert!(!format!("{resolved:?} {connections:?} {config:?}").contains("s3cret"));
     std::fs::write(&file, "rotated\n").unwrap();
-    connections.reload(&config.connections);
+    connections.reload(&config.connections, &Default::default());
     assert_eq!(connections.resolved(&name).unwrap().headers[0].1.to_str().unwrap(), "Bearer rotated");
 }
 
@@ -151,8 +151,9 @@ fn every_setting_has_a_description_and_a_flag_of_its_own() {
     assert!(scalars.len() > 20, "{}", scalars.len());
     let mut flags: Vec<String> = scalars.iter().map(|(path, _)| path.join("-")).collect();
     for (path, scalar) in &scalars {
-        // Traces are sent nowhere unless somebody says where.
-        let has_default = scalar.default.is_some() || path.join("-") == "telemetry-traces-connection";
+        // Traces are sent nowhere unless somebody says where; the key's file follows from the data folder.
+        let free = ["telemetry-traces-connection", "secrets-key-file"];
+        let has_default = scalar.default.is_some() || free.contains(&path.join("-").as_str());
         assert!(scalar.description.ends_with('.') && has_default, "{path:?}: {scalar:?}");
     }
     let count = flags.len();

@@ -203,6 +203,7 @@ impl Repository {
     /// Makes the tree that follows from `base` by the changes.
     pub(super) fn tree_with(&self, base: &Tree<'_>, changes: &[Change]) -> Result<Tree<'_>, GitError> {
         let mut update = TreeUpdateBuilder::new();
+        check_together(changes)?;
         for change in changes {
             self.check_path(base, change)?;
             match &change.content {
@@ -341,6 +342,26 @@ impl Repository {
         let (commit, ancestor) = (self.commit_of(commit)?.id(), self.commit_of(ancestor)?.id());
         self.git.graph_descendant_of(commit, ancestor).map_err(|error| self.broken(&error))
     }
+}
+
+/// Refuses changes that contradict each other: a file twice, or a file and one below it.
+fn check_together(changes: &[Change]) -> Result<(), GitError> {
+    let paths: std::collections::HashSet<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    if paths.len() != changes.len() {
+        let twice = changes.iter().enumerate().find(|(index, change)| {
+            changes.get(index + 1..).unwrap_or_default().iter().any(|later| later.path == change.path)
+        });
+        let path = twice.map(|(_, change)| change.path.to_string()).unwrap_or_default();
+        return Err(GitError::Path { path, reason: "it stands there twice".to_owned() });
+    }
+    for change in changes.iter().filter(|change| change.content.is_some()) {
+        let path = change.path.as_str();
+        let above = path.match_indices('/').filter_map(|(index, _)| path.get(..index)).find(|it| paths.contains(it));
+        if let Some(above) = above {
+            return Err(GitError::Path { path: path.to_owned(), reason: format!("`{above}` is a file") });
+        }
+    }
+    Ok(())
 }
 
 fn entry_id(tree: &Tree<'_>, path: &FilePath) -> Option<Oid> {

@@ -210,48 +210,47 @@ pub async fn push(repository: &Path, remote: &Remote, commit: &CommitId, branch:
         .map(drop)
 }
 
-async fn run(repository: &Path, remote: &Remote, arguments: &[&str]) -> Result<String, TransferError> {
-    let scratch = tempfile::tempdir().map_err(|error| TransferError::Other(error.to_string()))?;
+/// What of this process's environment counts: where programs are, and how to get out of a company's network.
+const VARIABLES: [&str; 9] = [
+    "PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// Git's settings for every transfer.
+const SETTINGS: [(&str, &str); 11] = [
+    ("protocol.allow", "never"),
+    ("protocol.https.allow", "always"),
+    ("protocol.http.allow", "always"),
+    ("protocol.ssh.allow", "always"),
+    ("core.hooksPath", "/dev/null"),
+    ("http.followRedirects", "false"),
+    ("transfer.fsckObjects", "true"),
+    ("http.lowSpeedLimit", "100"),
+    ("http.lowSpeedTime", "60"),
+    ("init.defaultBranch", BRANCH),
+    ("safe.directory", "*"),
+];
+
+/// Makes the command of a transfer. Nobody's own configuration counts, and nobody is asked for anything.
+fn command(repository: &Path, remote: &Remote, scratch: &Path) -> Result<Command, TransferError> {
     let mut command = Command::new("git");
-    command.arg("-C").arg(repository).args(arguments).env_clear();
-    for name in [
-        "PATH",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    ] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    // Nobody's own configuration counts, and nobody is asked.
+    command.arg("-C").arg(repository).env_clear();
+    command.envs(VARIABLES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command
-        .env("HOME", scratch.path())
+        .env("HOME", scratch)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_ASKPASS", "/bin/false")
         .env("LC_ALL", "C");
-    let mut settings: Vec<(String, String)> = [
-        ("protocol.allow", "never"),
-        ("protocol.https.allow", "always"),
-        ("protocol.http.allow", "always"),
-        ("protocol.ssh.allow", "always"),
-        ("core.hooksPath", "/dev/null"),
-        ("http.followRedirects", "false"),
-        ("transfer.fsckObjects", "true"),
-        ("http.lowSpeedLimit", "100"),
-        ("http.lowSpeedTime", "60"),
-        ("init.defaultBranch", BRANCH),
-        ("safe.directory", "*"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec();
+    let mut settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     match &remote.credential {
         RemoteCredential::None => {}
         RemoteCredential::Token { user, token } => {
@@ -260,8 +259,8 @@ async fn run(repository: &Path, remote: &Remote, arguments: &[&str]) -> Result<S
                 .push((format!("http.{}.extraHeader", remote.url.as_str()), format!("Authorization: Basic {pair}")));
         }
         RemoteCredential::Key { key, known_hosts } => {
-            let key_file = write_private(scratch.path(), "key", key)?;
-            let hosts_file = write_private(scratch.path(), "known_hosts", known_hosts)?;
+            let key_file = write_private(scratch, "key", key)?;
+            let hosts_file = write_private(scratch, "known_hosts", known_hosts)?;
             command.env("GIT_SSH_COMMAND", ssh_command(&key_file, &hosts_file));
         }
     }
@@ -269,7 +268,13 @@ async fn run(repository: &Path, remote: &Remote, arguments: &[&str]) -> Result<S
     for (index, (name, value)) in settings.iter().enumerate() {
         command.env(format!("GIT_CONFIG_KEY_{index}"), name).env(format!("GIT_CONFIG_VALUE_{index}"), value);
     }
-    let mut child = command
+    Ok(command)
+}
+
+async fn run(repository: &Path, remote: &Remote, arguments: &[&str]) -> Result<String, TransferError> {
+    let scratch = tempfile::tempdir().map_err(|error| TransferError::Other(error.to_string()))?;
+    let mut child = command(repository, remote, scratch.path())?
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

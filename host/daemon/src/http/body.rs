@@ -22,6 +22,15 @@ pub(super) struct Bounds {
     pub(super) total: Duration,
 }
 
+/// Returns a header's value; `None` if it is not there, not text, or there twice.
+pub(super) fn single_header(headers: &HeaderMap, name: &str) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
 /// Reads the whole body.
 ///
 /// # Errors

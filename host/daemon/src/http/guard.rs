@@ -35,8 +35,14 @@ pub(super) async fn guard(State(state): State<AppState>, mut request: Request, n
     if let Some(problem) = oversized(&request) {
         return problem.into_response();
     }
-    let is_open = request.method() == Method::OPTIONS || OPEN_PATHS.contains(&request.uri().path());
-    if !is_open {
+    let path = request.uri().path();
+    let is_open = request.method() == Method::OPTIONS || OPEN_PATHS.contains(&path);
+    if is_push_webhook(path) {
+        // Its signature is checked by its handler; until then it has the rate of one token.
+        if let Err(problem) = state.rate().take(&path.into(), Instant::now()) {
+            return problem.into_response();
+        }
+    } else if !is_open {
         let identity = match bearer(&request).and_then(|token| state.tokens().identify(token)) {
             Some(identity) => identity,
             None => return unauthorized(&request).into_response(),
@@ -47,6 +53,12 @@ pub(super) async fn guard(State(state): State<AppState>, mut request: Request, n
         request.extensions_mut().insert(identity);
     }
     next.run(request).await
+}
+
+/// Whether a path is the one that a Git server tells of pushes: `/v1/projects/<project>/upstream/webhook`.
+fn is_push_webhook(path: &str) -> bool {
+    let project = path.strip_prefix("/v1/projects/").and_then(|rest| rest.strip_suffix("/upstream/webhook"));
+    project.is_some_and(|project| !project.is_empty() && !project.contains('/'))
 }
 
 fn oversized(request: &Request) -> Option<Problem> {

@@ -1,7 +1,7 @@
 //! The HTTP API as a value: [`router`] makes it from an [`AppState`], and tests call it without a socket.
 //!
-//! Every path but `/healthz`, `/readyz` and `OPTIONS` needs a token (`guard`), and each handler asks for the right that
-//! it needs. Wire types live here, beside their handlers; the domain's types do not travel.
+//! Every path but `/healthz`, `/readyz`, push webhooks and `OPTIONS` needs a token (`guard`), and each handler asks for
+//! the right that it needs. Wire types live here, beside their handlers; the domain's types do not travel.
 //!
 //! Never here: sockets and signals ([`crate::serve`]), decisions about events ([`crate::engine`]).
 
@@ -20,17 +20,19 @@ mod problem;
 pub mod projects;
 mod query;
 pub mod resources;
+pub mod secrets;
 mod tail;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+pub mod upstreams;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use pilothouse_store::Store;
 use tokio::sync::{Semaphore, watch};
@@ -141,6 +143,13 @@ impl AppState {
         &self.0.secrets
     }
 
+    /// Reads the connections' addresses and credentials again, after a secret changed.
+    async fn reload_connections(&self) {
+        let config = self.config();
+        let texts = self.secrets().of_connections(&config.connections).await;
+        self.connections().reload(&config.connections, &texts);
+    }
+
     fn store(&self) -> &Arc<dyn Store> {
         self.0.engine.store()
     }
@@ -215,6 +224,12 @@ pub fn router(state: AppState) -> Router {
             "/v1/projects/{project}/resources/{*path}",
             get(resources::get).put(resources::put).delete(resources::delete),
         )
+        .route("/v1/projects/{project}/upstream", get(upstreams::get).put(upstreams::put).delete(upstreams::delete))
+        .route("/v1/projects/{project}/upstream/sync", post(upstreams::sync))
+        .route("/v1/projects/{project}/upstream/webhook", post(upstreams::webhook))
+        .route("/v1/projects/{project}/conflict", get(upstreams::conflict).post(upstreams::decide))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/secrets/{name}", put(secrets::put).delete(secrets::delete))
         .route("/v1/backup", post(backup::create))
         .route("/v1/openapi.json", get(openapi::openapi))
         .route("/healthz", get(health::healthz))

@@ -5,7 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    backup, connections, deliveries, events, health, ingest, metrics, plugins, projects, resources, tail, tasks, tokens,
+    backup, connections, deliveries, events, health, ingest, metrics, plugins, projects, resources, secrets, tail,
+    tasks, tokens, upstreams,
 };
 
 /// The description of every path.
@@ -20,6 +21,8 @@ use super::{
         projects::list, projects::create, projects::one, projects::delete, projects::stages, projects::services,
         projects::create_service, projects::delete_service, projects::commit, projects::history,
         resources::list, resources::get, resources::put, resources::delete,
+        upstreams::get, upstreams::put, upstreams::delete, upstreams::sync, upstreams::webhook, upstreams::conflict,
+        upstreams::decide, secrets::list, secrets::put, secrets::delete,
         health::healthz, health::readyz, metrics::scrape, openapi,
     ),
     security(("token" = [])),

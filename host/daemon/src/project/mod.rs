@@ -6,6 +6,7 @@
 //!
 //! Never here: HTTP, sequences.
 
+mod announce;
 mod error;
 mod event;
 pub(crate) mod row;
@@ -28,7 +29,6 @@ use crate::engine::Engine;
 use crate::git::{Change, CommitId, CommitInfo, FileEntry, Repositories, Repository, Signed};
 use crate::secrets::Secrets;
 pub use error::ProjectError;
-use event::{NewHead, PATHS_MAX};
 use row::{PROJECT_KIND, ProjectRow, ReadRow};
 use shipyards::Shipyards;
 use upstream::Upstreams;
@@ -39,8 +39,6 @@ pub use view::{FileFound, ProjectView, WrittenView};
 pub const SERVICE_FILE: &str = "service.yaml";
 /// Most files of a project that a listing or a look for services goes through.
 pub const FILES_MAX: usize = 20_000;
-/// How often a change of a project's row is worked out anew when somebody else changed it at the same moment.
-const ROW_ATTEMPTS_MAX: u32 = 16;
 
 /// The projects of a host; cheap to clone.
 #[derive(Clone)]
@@ -375,54 +373,6 @@ impl Projects {
         Ok(self.0.engine.record(events, Vec::new(), &cause.actor).await?)
     }
 
-    /// Tells by an event of a head that nobody was told of yet.
-    ///
-    /// # Errors
-    /// The repository or the store failed.
-    pub async fn announce(&self, name: &ProjectName, cause: &Cause) -> Result<(), ProjectError> {
-        let _guard = self.0.repositories.lock(name).await;
-        self.announce_locked(name, cause).await
-    }
-
-    /// As [`Projects::announce`], for who has the repository's lock.
-    async fn announce_locked(&self, name: &ProjectName, cause: &Cause) -> Result<(), ProjectError> {
-        for _ in 0..ROW_ATTEMPTS_MAX {
-            let ReadRow { mut row, revision } = self.needed(name).await?;
-            let before = row.announced.clone();
-            let origin = cause.origin;
-            let head = self.0.repositories.read(name, move |git| new_head(git, before, origin)).await?;
-            let Some(head) = head else { return Ok(()) };
-            let told = event::committed(name.as_str(), row.uid, &head, &cause.actor, self.0.engine.now())
-                .map_err(|error| ProjectError::Event(error.to_string()))?;
-            row.announced = Some(head.info.commit.clone());
-            match self.0.engine.record(vec![told], vec![row.write(name.as_str(), revision)], &cause.actor).await {
-                Err(StoreError::Conflict(_)) => {}
-                result => return Ok(result?),
-            }
-        }
-        Err(StoreError::Conflict("the project's row changes all the time".to_owned()).into())
-    }
-
-    /// Tells of all heads that an earlier host could not tell of.
-    pub async fn announce_all(&self) {
-        let cause = Cause { actor: Actor::host(), message: String::new(), origin: "recovery" };
-        let mut after: Option<String> = None;
-        loop {
-            let rows = match self.store().states(PROJECT_KIND, after.as_deref(), 256).await {
-                Ok(rows) => rows,
-                Err(error) => return tracing::error!(%error, "ProjectListError"),
-            };
-            let Some(last) = rows.last() else { return };
-            after = Some(last.key.clone());
-            for row in &rows {
-                let Ok(name) = ProjectName::new(&row.key) else { continue };
-                if let Err(error) = self.announce(&name, &cause).await {
-                    tracing::error!(project = %name, %error, "ProjectAnnounceError");
-                }
-            }
-        }
-    }
-
     async fn row(&self, name: &ProjectName) -> Result<Option<ReadRow>, ProjectError> {
         let row = self.store().state(&StateKey::new(PROJECT_KIND, name.as_str())).await?;
         Ok(row.as_ref().map(ProjectRow::read).transpose().map_err(StoreError::Read)?)
@@ -454,21 +404,6 @@ fn signed(cause: &Cause, now: pilothouse_core::time::Timestamp) -> Signed {
 /// Returns the path of a file in a folder.
 fn path_in(folder: &Folder, path: &str) -> Result<FilePath, ProjectError> {
     FilePath::new(&format!("{}{path}", folder.prefix())).map_err(|error| ProjectError::Path(error.to_string()))
-}
-
-fn new_head(
-    git: &Repository,
-    before: Option<CommitId>,
-    origin: &'static str,
-) -> Result<Option<NewHead>, crate::git::GitError> {
-    let commit = git.present()?;
-    if before.as_ref() == Some(&commit) {
-        return Ok(None);
-    }
-    // After a restore the commit that was told of last may be gone; then everything is new.
-    let before = before.filter(|before| git.commit_info(before).is_ok());
-    let (paths, more) = git.changes(before.as_ref(), &commit, PATHS_MAX)?;
-    Ok(Some(NewHead { before, info: git.commit_info(&commit)?, paths, more, origin }))
 }
 
 fn find_file(

@@ -68,7 +68,7 @@ impl RunCommand {
             let error = CliError::new(Exit::Usage, "the plugin does not accept the settings");
             return Err(problems.iter().fold(error, |error, it| error.because(format!("{} {}", it.path, it.message))));
         }
-        let connections = Arc::new(Connections::read(&config.connections));
+        let connections = Arc::new(Connections::read(&config.connections, &Default::default()));
         let installation = InstallationName::new(inspection.manifest.name.as_str())
             .map_err(|error| CliError::of(Exit::Usage, &error))?;
         let services = LocalServices::new(ConfiguredResources::new(connections, config), installation.clone())

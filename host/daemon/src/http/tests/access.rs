@@ -9,13 +9,18 @@ use utoipa::OpenApi as _;
 use super::{Harness, event, request_as};
 use crate::http::{Description, OPEN_PATHS};
 
+/// The one path that a signature opens instead of a token.
+const PUSH_WEBHOOK: &str = "/v1/projects/x/upstream/webhook";
+
 /// Every operation of the API's description, with something in place of each parameter.
 fn operations() -> Vec<(Method, String)> {
     let description = serde_json::to_value(Description::openapi()).unwrap();
     let mut operations = Vec::new();
     for (path, item) in description["paths"].as_object().unwrap() {
-        let filled =
-            path.replace("{seq}", "1").replace("{name}", "x").replace("{id}", "00000000-0000-0000-0000-000000000000");
+        let filled = [("{seq}", "1"), ("{name}", "x"), ("{id}", "00000000-0000-0000-0000-000000000000")]
+            .into_iter()
+            .chain([("{project}", "x"), ("{service}", "x"), ("{path}", "x")])
+            .fold(path.clone(), |path, (parameter, value)| path.replace(parameter, value));
         for method in item.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
             operations.push((method, filled.clone()));
@@ -33,6 +38,9 @@ async fn every_path_but_the_open_ones_refuses_without_a_token() {
         let answer = harness.call(request).await;
         if OPEN_PATHS.contains(&path.as_str()) {
             assert_eq!(answer.status, StatusCode::OK, "{method} {path}");
+        } else if path == PUSH_WEBHOOK {
+            // Its signature is its token.
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
         } else {
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
@@ -49,7 +57,7 @@ async fn every_path_asks_for_a_right_that_a_stranger_to_it_does_not_have() {
     let ingest = harness.token("ingest", &[Right::Ingest], None).await;
     let read = harness.token("read", &[Right::Read], None).await;
     for (method, path) in operations() {
-        if OPEN_PATHS.contains(&path.as_str()) || path == "/v1/openapi.json" {
+        if OPEN_PATHS.contains(&path.as_str()) || path == "/v1/openapi.json" || path == PUSH_WEBHOOK {
             continue;
         }
         // Whoever may only send may not look or change; whoever may only look may not send or change.
@@ -57,6 +65,12 @@ async fn every_path_asks_for_a_right_that_a_stranger_to_it_does_not_have() {
         let headers = [("content-type", "application/json")];
         let body = match path.as_str() {
             "/v1/tokens" => r#"{"name":"n","rights":["read"]}"#,
+            "/v1/projects" => r#"{"name":"x","shipyard":""}"#,
+            "/v1/projects/x/services" => r#"{"name":"x"}"#,
+            "/v1/projects/x/commits" => r#"{"changes":[]}"#,
+            "/v1/projects/x/upstream" => r#"{"url":"https://x"}"#,
+            "/v1/projects/x/conflict" => r#"{"take":"ours"}"#,
+            "/v1/secrets/x" => r#"{"text":"x"}"#,
             "/v1/installations/x" => r#"{"digest":"sha256:0"}"#,
             _ => "{}",
         };

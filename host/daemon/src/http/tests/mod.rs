@@ -3,7 +3,9 @@
 mod access;
 mod bad_input;
 mod modes;
+mod projects;
 mod reading;
+mod secrets;
 
 use std::sync::Arc;
 
@@ -93,6 +95,11 @@ impl Harness {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path, &[], Body::empty()).await
+    }
+
+    /// Sends a JSON body.
+    pub(crate) async fn json(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.request(method, path, &[("content-type", "application/json")], body.to_string()).await
     }
 
     /// Sends one event in structured mode.
