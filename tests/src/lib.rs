@@ -16,11 +16,15 @@ use pilothouse::engine::clock::SystemClock;
 use pilothouse::engine::telemetry::NoTelemetry;
 use pilothouse::engine::view::{Accepted, InstallRequest, InstallationView, Sender};
 use pilothouse::engine::{Engine, EngineConfig, Resources};
+use pilothouse::git::Repositories;
+use pilothouse::project::shipyards::{KnownShipyards, Shipyards};
+use pilothouse::project::{Cause, Projects};
+use pilothouse::secrets::Secrets;
 use pilothouse_core::Event;
 use pilothouse_core::delivery::DeliveryState;
 use pilothouse_core::event::{AttributeValue, EventBuilder};
 use pilothouse_core::grant::{Ceiling, Grants};
-use pilothouse_core::name::{ConnectionName, InstallationName, OutputName, TemplateName};
+use pilothouse_core::name::{ConnectionName, InstallationName, OutputName, ProjectName, TemplateName};
 use pilothouse_core::right::Actor;
 use pilothouse_core::scope::Scope;
 use pilothouse_runtime::job::{JobTemplate, JobsConfig, LocalJobs, SupervisorCommand};
@@ -58,6 +62,8 @@ pub struct Options {
 pub struct Host {
     /// The engine under test.
     pub engine: Engine,
+    /// Its projects.
+    pub projects: Projects,
     /// The folder of its data.
     pub data: PathBuf,
     _folder: Option<TempDir>,
@@ -151,10 +157,17 @@ impl Host {
             data: data.clone(),
             counts: Mutex::new(0),
         };
+        let store: Arc<dyn Store> = Arc::new(store);
+        let clock = Arc::new(SystemClock);
+        let repositories = Arc::new(Repositories::new(data.join("repositories")));
+        let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
+        let known = KnownShipyards { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
+        let secrets = Arc::new(Secrets::new(Arc::clone(&store), Arc::clone(&clock) as _, data.join("secrets.key"))?);
         let engine = Engine::start(EngineConfig {
-            store: Arc::new(store),
+            store,
+            shipyards: Arc::new(known),
             runtime: Arc::new(runtime),
-            clock: Arc::new(SystemClock),
+            clock,
             resources: Arc::new(operator),
             jobs: Arc::new(jobs),
             jobs_ended,
@@ -167,7 +180,9 @@ impl Host {
             retention: options.retention,
         })
         .await?;
-        Ok(Self { engine, data, _folder: folder })
+        let projects = Projects::new(engine.clone(), repositories, shipyards, secrets);
+        projects.announce_all().await;
+        Ok(Self { engine, projects, data, _folder: folder })
     }
 
     /// Installs a component from a file.
@@ -200,6 +215,16 @@ impl Host {
     pub async fn install(&self, guest: &str, grants: &str, settings: Value) -> Result<InstallationView> {
         let name = guest.replace('_', "-");
         self.install_file(&guests().join(format!("{guest}.wasm")), &name, grants, settings).await
+    }
+
+    /// Creates a project from its shipyard.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn create_project(&self, name: &str, shipyard: &str) -> Result<()> {
+        let cause = Cause { actor: Actor::token("test"), message: "Create it".to_owned(), origin: "api" };
+        self.projects.create(&ProjectName::new(name)?, shipyard.as_bytes(), "", &cause).await?;
+        Ok(())
     }
 
     /// Sends one event.

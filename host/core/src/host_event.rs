@@ -19,6 +19,10 @@ pub const PROJECT_COMMITTED: &str = "dev.pilothouse.project.committed.v1";
 pub const PROJECT_CONFLICTED: &str = "dev.pilothouse.project.conflicted.v1";
 /// A project was deleted.
 pub const PROJECT_DELETED: &str = "dev.pilothouse.project.deleted.v1";
+/// A person ordered a sequence to pause, resume, end, or run once more; delivered to the sequencer.
+pub const SEQUENCE_ORDERED: &str = "dev.pilothouse.sequence.ordered.v1";
+/// A task that was at work is not waited for any more.
+pub const TASK_CANCELLED: &str = "dev.pilothouse.task.cancelled.v1";
 /// The extension attribute that counts how far an event is from the one that came in from outside.
 pub const DEPTH_EXTENSION: &str = "pilothousedepth";
 /// Deepest chain of observers' outputs; beyond it the output becomes a dead letter. A real chain of tools is under ten

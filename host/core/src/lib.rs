@@ -20,6 +20,7 @@ pub mod quantity;
 pub mod resource;
 pub mod right;
 pub mod scope;
+pub mod sequence;
 pub mod shipyard;
 pub mod subscription;
 pub mod suggest;

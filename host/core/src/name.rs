@@ -137,6 +137,18 @@ name!(
     "secret name"
 );
 
+impl InstallationName {
+    /// The name of the built-in consumer that decides about sequences; no plugin is installed under it.
+    pub fn sequencer() -> Self {
+        Self(crate::sequence::SEQUENCER.into())
+    }
+
+    /// Tells whether the host itself has this name.
+    pub fn is_built_in(&self) -> bool {
+        self.as_str() == crate::sequence::SEQUENCER
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

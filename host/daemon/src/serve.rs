@@ -31,7 +31,7 @@ use crate::git::Repositories;
 use crate::http::{AppState, Parts, router};
 use crate::metrics::Metrics;
 use crate::otlp::{Observed, Traces};
-use crate::project::shipyards::Shipyards;
+use crate::project::shipyards::{KnownShipyards, Shipyards};
 use crate::project::{self, Projects};
 use crate::resources::ConfiguredResources;
 use crate::secrets::{KEY_FILE, Secrets};
@@ -127,10 +127,7 @@ impl Host {
         let StartOptions { config, supervisor, clock } = options;
         let data_dir = &config.data_dir;
         crate::data_dir::create(data_dir).map_err(|error| ServeError::DataDir { path: data_dir.clone(), error })?;
-        let mut store_config = SqliteConfig::new(data_dir.join(STORE_FILE));
-        store_config.size_bytes_max = config.retention.size_max.0;
-        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(store_config)).await;
-        let store: Arc<dyn Store> = Arc::new(opened.map_err(|error| ServeError::Interrupted(error.to_string()))??);
+        let store = open_store(&config).await?;
         let key_file = config.secrets_key_file.clone().unwrap_or_else(|| data_dir.join(KEY_FILE));
         let secrets = Arc::new(Secrets::new(Arc::clone(&store), Arc::clone(&clock), key_file)?);
         let texts = secrets.of_connections(&config.connections).await;
@@ -148,8 +145,12 @@ impl Host {
             cgroup: pilothouse_runtime::job::delegated_cgroup(),
         };
         let (jobs, jobs_ended) = LocalJobs::new(jobs_config).map_err(ServeError::Jobs)?;
+        let repositories = Arc::new(Repositories::new(data_dir.join(REPOSITORIES_DIR)));
+        let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
+        let known = KnownShipyards { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
         let engine = Engine::start(EngineConfig {
             store: Arc::clone(&store),
+            shipyards: Arc::new(known),
             runtime: Arc::new(Runtime::new(runtime_config(&config))?),
             clock: Arc::clone(&clock),
             resources: Arc::clone(&resources) as _,
@@ -164,8 +165,6 @@ impl Host {
             retention: Some(config.retention.policy()),
         })
         .await?;
-        let repositories = Arc::new(Repositories::new(data_dir.join(REPOSITORIES_DIR)));
-        let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
         let projects = Projects::new(engine.clone(), repositories, shipyards, Arc::clone(&secrets));
         let background = CancellationToken::new();
         let (recovery, stop) = (projects.clone(), background.clone());
@@ -253,6 +252,13 @@ impl Host {
         }
         Drained { requests, deliveries }
     }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+    let mut store_config = SqliteConfig::new(config.data_dir.join(STORE_FILE));
+    store_config.size_bytes_max = config.retention.size_max.0;
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(store_config)).await;
+    Ok(Arc::new(opened.map_err(|error| ServeError::Interrupted(error.to_string()))??))
 }
 
 fn runtime_config(config: &Config) -> RuntimeConfig {

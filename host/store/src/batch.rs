@@ -167,6 +167,8 @@ pub struct Settled {
 pub enum Settlement {
     /// Handled (from `running`).
     Done,
+    /// Handled by the host itself, without an attempt (from `ready`).
+    Handled,
     /// Failed, to be tried again (from `running`).
     Retry {
         /// When.

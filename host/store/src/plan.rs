@@ -126,6 +126,7 @@ fn settle_all(
         let before = standing(it.delivery, standings, look)?;
         let fits = match it.settlement {
             Settlement::Done | Settlement::Retry { .. } => before.state == Running,
+            Settlement::Handled => before.state == Ready,
             Settlement::Dead { .. } | Settlement::Cancelled { .. } => matches!(before.state, Ready | Running),
             Settlement::Redriven { .. } => before.state == Dead,
         };
@@ -237,7 +238,7 @@ pub(crate) struct Change {
 pub(crate) fn change_of(settlement: &Settlement) -> Change {
     let end = |state, outcome| Change { state, attempts_reset: false, due: None, failure: None, reason: None, outcome };
     match settlement {
-        Settlement::Done => end(DeliveryState::Done, "done"),
+        Settlement::Done | Settlement::Handled => end(DeliveryState::Done, "done"),
         Settlement::Retry { due, kind, reason } => Change {
             due: Some(*due),
             failure: Some(*kind),

@@ -1,7 +1,7 @@
 //! The shipyard: which sequences a project's stages have, what their tasks are, and which sequence follows which.
 //!
 //! Keptn's shipyard 0.2.x, with additions that an older reader ignores: a task's `timeout`, `retries` and `retryAfter`, a
-//! group of tasks in `parallel`, a sequence's `concurrency`. [`read`] tells all problems of a file; a file without errors
+//! group of tasks in `parallel`, a sequence's `concurrency`. [`read()`] tells all problems of a file; a file without errors
 //! gives a [`Shipyard`]. What the parts mean together is in [`crate::sequence`].
 
 mod check;

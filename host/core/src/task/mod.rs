@@ -57,6 +57,8 @@ pub enum TaskStatus {
     Succeeded,
     /// It does not know.
     Unknown,
+    /// It was told to stop.
+    Aborted,
     /// It could not do its work.
     Errored,
 }
@@ -67,6 +69,7 @@ impl TaskStatus {
         match self {
             Self::Succeeded => "succeeded",
             Self::Unknown => "unknown",
+            Self::Aborted => "aborted",
             Self::Errored => "errored",
         }
     }

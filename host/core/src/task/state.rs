@@ -1,14 +1,16 @@
 //! The state of one task and the one function that changes it.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Answer, Finished, TaskResult, TaskStatus};
 use crate::name::{InstallationName, TaskName};
+use crate::quantity::Span;
 use crate::scope::Place;
 use crate::time::Timestamp;
 
 /// Version of the serialized form; a change adds a migration in [`Task::from_json`].
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// A task: asked for by a `.triggered` event, done by its executors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +26,18 @@ pub struct Task {
     pub place: Place,
     /// When it was triggered.
     pub triggered_at: Timestamp,
+    /// When each of its executors must have begun; no such time in rows of version 1.
+    #[serde(default)]
+    pub start_by: Option<Timestamp>,
     /// When it ends at the latest.
     pub finish_by: Timestamp,
     /// Who must answer; bound at the trigger, never added to later.
     pub executors: Vec<Executor>,
     /// The task whose executor triggered this one, and is told of its end.
     pub parent: Option<Parent>,
+    /// The execution of a sequence that waits for its end.
+    #[serde(default)]
+    pub sequence: Option<Uuid>,
     /// Depth of its `.triggered` event.
     pub depth: u32,
     /// How it ended; `None` while it is open.
@@ -53,6 +61,10 @@ pub struct Trigger {
     pub parent: Option<Parent>,
     /// Depth of the event.
     pub depth: u32,
+    /// The execution of a sequence that waits for the end.
+    pub sequence: Option<Uuid>,
+    /// Longest time until each executor has begun, where there is one.
+    pub start_timeout: Option<std::time::Duration>,
     /// Longest time to the end.
     pub finish_timeout: std::time::Duration,
 }
@@ -134,6 +146,9 @@ pub struct TaskEnd {
     pub status: TaskStatus,
     /// Why, for people.
     pub reason: String,
+    /// Whether a time was over: to begin, or to finish.
+    #[serde(default)]
+    pub timed_out: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -165,8 +180,15 @@ pub enum Input {
         /// Which.
         installation: InstallationName,
     },
+    /// The time to begin is over.
+    StartTimedOut,
     /// The time to finish is over.
     TimedOut,
+    /// Nobody waits for it any more.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What the engine does after a step, in the same commit.
@@ -215,6 +237,7 @@ impl Task {
             run: trigger.run,
             place: trigger.place,
             triggered_at: now,
+            start_by: trigger.start_timeout.map(|timeout| now.after(timeout)),
             finish_by: now.after(trigger.finish_timeout),
             executors: trigger
                 .executors
@@ -222,6 +245,7 @@ impl Task {
                 .map(|installation| Executor { installation, state: ExecutorState::Bound })
                 .collect(),
             parent: trigger.parent,
+            sequence: trigger.sequence,
             depth: trigger.depth,
             end: None,
         };
@@ -276,7 +300,15 @@ impl Task {
                 let reason = format!("`{installation}` was removed before it answered");
                 self.answer(installation, Answer::Finished(Finished::errored(reason)), now)
             }
-            Input::TimedOut => Ok(self.time_out(now)),
+            Input::StartTimedOut => {
+                let actions = self.start_timed_out(now);
+                Ok(self.noting_time(actions))
+            }
+            Input::TimedOut => {
+                let actions = self.time_out(now);
+                Ok(self.noting_time(actions))
+            }
+            Input::Cancelled { reason } => Ok(self.cancel(&reason, now)),
         }
     }
 
@@ -333,7 +365,7 @@ impl Task {
         let status = answers.map(|(_, status, _)| status).max();
         match (worst, status) {
             (Some((result, _, message)), Some(status)) => {
-                self.end = Some(TaskEnd { result, status, reason: message.clone(), at: now });
+                self.end = Some(TaskEnd { result, status, reason: message.clone(), timed_out: false, at: now });
                 vec![Action::End]
             }
             _ => self.end_without_executor(now),
@@ -356,17 +388,45 @@ impl Task {
 
     fn end_in_the_hosts_name(&mut self, reason: String, now: Timestamp) -> Vec<Action> {
         let (result, status) = (TaskResult::Fail, TaskStatus::Errored);
-        self.end = Some(TaskEnd { result, status, reason: reason.clone(), at: now });
+        self.end = Some(TaskEnd { result, status, reason: reason.clone(), timed_out: false, at: now });
         vec![Action::SendFinished(None, Finished::errored(reason)), Action::End]
     }
 
+    /// Notes that it is the time that ended the task, if it has ended.
+    fn noting_time(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        if let (Some(end), false) = (&mut self.end, actions.is_empty()) {
+            end.timed_out = true;
+        }
+        actions
+    }
+
+    /// Answers for each executor that has not begun.
+    fn start_timed_out(&mut self, now: Timestamp) -> Vec<Action> {
+        let allowed = Span(self.start_by.unwrap_or(now).since(self.triggered_at));
+        self.answer_for(now, |executor| {
+            let begun = executor.state != ExecutorState::Bound;
+            (!begun).then(|| Finished::errored(format!("`{}` did not begin within {allowed}", executor.installation)))
+        })
+    }
+
     fn time_out(&mut self, now: Timestamp) -> Vec<Action> {
-        let allowed = self.finish_by.since(self.triggered_at);
+        let allowed = Span(self.finish_by.since(self.triggered_at));
+        self.answer_for(now, |executor| {
+            let was = executor.state.describe();
+            Some(Finished::errored(format!("timed out after {allowed}; `{}` {was}", executor.installation)))
+        })
+    }
+
+    fn cancel(&mut self, reason: &str, now: Timestamp) -> Vec<Action> {
+        let message = format!("cancelled: {reason}");
+        self.answer_for(now, |_| Some(Finished { status: TaskStatus::Aborted, ..Finished::errored(message.clone()) }))
+    }
+
+    /// Answers in the place of those open executors for which there is an answer.
+    fn answer_for(&mut self, now: Timestamp, answer: impl Fn(&Executor) -> Option<Finished>) -> Vec<Action> {
         let mut actions = Vec::new();
         for executor in self.executors.iter_mut().filter(|executor| executor.state.is_open()) {
-            let was = executor.state.describe();
-            let span = crate::quantity::Span(allowed);
-            let finished = Finished::errored(format!("timed out after {span}; `{}` {was}", executor.installation));
+            let Some(finished) = answer(executor) else { continue };
             executor.state = ExecutorState::Answered {
                 result: finished.result,
                 status: finished.status,
@@ -374,7 +434,9 @@ impl Task {
             };
             actions.push(Action::SendFinished(Some(executor.installation.clone()), finished));
         }
-        actions.extend(self.conclude(now));
+        if !self.executors.iter().any(|executor| executor.state.is_open()) {
+            actions.extend(self.conclude(now));
+        }
         actions
     }
 }

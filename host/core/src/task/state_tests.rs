@@ -18,6 +18,8 @@ fn task(executors: &[&str]) -> (Task, Vec<Action>) {
         place: Place::default(),
         executors: executors.iter().map(|text| name(text)).collect(),
         parent: None,
+        sequence: None,
+        start_timeout: Some(Duration::from_secs(10)),
         depth: 0,
         finish_timeout: Duration::from_secs(60),
     };
@@ -125,6 +127,46 @@ fn a_delivery_that_is_given_up_or_whose_executor_is_removed_gives_an_errored_ans
 fn the_stored_form_is_read_back_and_a_newer_one_is_refused() {
     let (task, _) = task(&["a"]);
     assert_eq!(Task::from_json(&task.to_json()).unwrap(), task);
-    let newer = String::from_utf8(task.to_json()).unwrap().replace("\"schema\":1", "\"schema\":9");
+    let newer = String::from_utf8(task.to_json()).unwrap().replace("\"schema\":2", "\"schema\":9");
     assert!(Task::from_json(newer.as_bytes()).unwrap_err().to_string().contains("version 9"));
+}
+
+#[test]
+fn who_has_not_begun_in_time_is_answered_for_and_who_has_goes_on() {
+    let (mut task, _) = task(&["a", "b"]);
+    task.step(Input::Started { installation: name("a") }, NOW).unwrap();
+    let actions = task.step(Input::StartTimedOut, NOW).unwrap();
+    assert!(matches!(&actions[..], [Action::SendFinished(Some(who), _)] if *who == name("b")), "{actions:?}");
+    assert!(task.is_open());
+    answer(&mut task, "a", finished(TaskResult::Pass)).unwrap();
+    let end = task.end.unwrap();
+    assert_eq!((end.result, end.status), (TaskResult::Fail, TaskStatus::Errored));
+    assert_eq!(end.reason, "`b` did not begin within 10s");
+}
+
+#[test]
+fn a_cancelled_task_ends_as_aborted_for_everyone_who_has_not_answered() {
+    let (mut task, _) = task(&["a", "b"]);
+    answer(&mut task, "a", finished(TaskResult::Pass)).unwrap();
+    let actions = task.step(Input::Cancelled { reason: "its sequence ended".into() }, NOW).unwrap();
+    assert!(
+        matches!(&actions[..], [Action::SendFinished(Some(who), _), Action::End] if *who == name("b")),
+        "{actions:?}"
+    );
+    let end = task.end.clone().unwrap();
+    assert_eq!((end.result, end.status), (TaskResult::Fail, TaskStatus::Aborted));
+    assert!(answer(&mut task, "b", finished(TaskResult::Pass)).is_err());
+}
+
+#[test]
+fn a_row_of_the_first_version_is_read() {
+    let (task, _) = task(&["a"]);
+    let mut row: serde_json::Value = serde_json::from_slice(&task.to_json()).unwrap();
+    let members = row.as_object_mut().unwrap();
+    members.insert("schema".into(), 1.into());
+    for added in ["start_by", "sequence"] {
+        assert!(members.remove(added).is_some());
+    }
+    let read = Task::from_json(row.to_string().as_bytes()).unwrap();
+    assert_eq!((read.id, read.start_by, read.sequence), (task.id, None, None));
 }

@@ -1,6 +1,6 @@
 //! YAML with positions: every file format of a project is read through this, so that a problem names its line and column.
 //!
-//! [`parse`] makes a tree of [`Node`]s within bounds; [`fields::Fields`] reads the members of a mapping and collects what
+//! [`parse()`] makes a tree of [`Node`]s within bounds; [`fields::Fields`] reads the members of a mapping and collects what
 //! is wrong with them, so that a person sees all problems of a file at once.
 
 pub mod fields;

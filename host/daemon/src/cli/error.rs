@@ -90,6 +90,15 @@ impl CliError {
         self
     }
 
+    /// Takes a refusal of the host for wrong arguments, where the exit code has another meaning beside it.
+    #[must_use]
+    pub fn refused_as_usage(mut self, when: bool) -> Self {
+        if when && self.exit == Exit::Refused {
+            self.exit = Exit::Usage;
+        }
+        self
+    }
+
     /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         self.exit

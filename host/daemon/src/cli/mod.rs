@@ -17,6 +17,7 @@ mod project;
 mod resource;
 mod secret;
 mod send;
+mod sequence;
 mod serve;
 mod tail;
 mod task;
@@ -92,6 +93,9 @@ enum Command {
     /// Add, print, list and remove the files of a project.
     #[command(subcommand)]
     Resource(resource::ResourceCommand),
+    /// Trigger sequences, see what they wait for, pause, resume, abort and run them once more.
+    #[command(subcommand)]
+    Sequence(sequence::SequenceCommand),
     /// Store and remove the texts that connections and upstreams sign in with.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -162,6 +166,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Stage(command) => command.run(&global, terminal).await,
         Command::Service(command) => command.run(&global, terminal).await,
         Command::Resource(command) => command.run(&global, terminal).await,
+        Command::Sequence(command) => command.run(&global, terminal).await,
         Command::Secret(command) => command.run(&global, terminal).await,
         Command::Plugin(command) => command.run(&global, terminal).await,
         Command::Connection(command) => command.run(&global, terminal).await,

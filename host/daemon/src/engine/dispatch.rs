@@ -78,6 +78,10 @@ impl Inner {
 
     /// Wakes the lane of `name`: something may be due.
     pub(super) fn wake_lane(&self, name: &InstallationName) {
+        if name.is_built_in() {
+            self.sequencer.wake.notify_one();
+            return;
+        }
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(lane) = lanes.get(name) {
             lane.notify.notify_one();

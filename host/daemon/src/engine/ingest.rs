@@ -80,7 +80,7 @@ impl Inner {
         let now = self.clock.now();
         let mut batch = Batch::new(now);
         batch.routing = Some(snapshot.generation());
-        let origin = Origin { actor: sender.actor.clone(), caused_by: None, depth: 0, parent: None };
+        let origin = Origin { actor: sender.actor.clone(), ..Origin::host(None, 0) };
         let mut firsts = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             firsts.push(batch.events.len());

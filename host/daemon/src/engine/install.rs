@@ -70,6 +70,10 @@ impl Inner {
         request: InstallRequest,
         actor: &Actor,
     ) -> Result<InstallationView, InstallError> {
+        if request.name.is_built_in() {
+            let text = format!("`{}` is the name of a part of the host; choose another one", request.name);
+            return Err(InstallError::Invalid(vec![text]));
+        }
         let plugin = self.load(&request.digest).await?;
         let manifest = plugin.manifest().clone();
         let (effective, _notes) = EffectiveGrants::new(&manifest, &request.grants, &self.ceiling)

@@ -68,6 +68,7 @@ impl Inner {
                 old(updated) && serde_json::from_slice::<JobRow>(value).is_ok_and(|job| job.ended)
             })
             .await?;
+        self.remove_sequences(old).await?;
         for job in jobs {
             if let Err(error) = self.jobs.remove(&job).await {
                 tracing::debug!(%job, %error, "JobRemoveError");

@@ -15,6 +15,7 @@ mod log;
 mod maintain;
 mod plan;
 mod recent;
+pub mod sequencer;
 mod services;
 mod settle;
 mod span;
@@ -36,6 +37,7 @@ use pilothouse_core::delivery::{DeliveryId, DeliveryState};
 use pilothouse_core::grant::Ceiling;
 use pilothouse_core::name::{InstallationName, TemplateName};
 use pilothouse_core::right::Actor;
+use pilothouse_core::sequence::Command;
 use pilothouse_core::time::Timestamp;
 use pilothouse_runtime::Runtime;
 use pilothouse_runtime::job::{JobRunner, JobTemplate};
@@ -45,6 +47,7 @@ use pilothouse_store::{
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub use services::Resources;
 pub use start::{EngineConfig, EngineError};
@@ -81,6 +84,7 @@ struct Inner {
     permits: Arc<Semaphore>,
     permits_max: usize,
     timers_changed: Notify,
+    sequencer: sequencer::Sequencer,
     /// Bumped whenever deliveries were settled.
     settled: watch::Sender<u64>,
     jitter_state: AtomicU64,
@@ -183,6 +187,54 @@ impl Engine {
         actor: &Actor,
     ) -> Result<(), StoreError> {
         self.0.record(events, states, actor).await
+    }
+
+    /// Lists sequences, newest first, after `after` of the page before.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn sequences(
+        &self,
+        filter: &sequencer::SequenceFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<sequencer::SequencePage, StoreError> {
+        self.0.sequence_page(filter, after, limit).await
+    }
+
+    /// Returns one sequence, with what it waits for; `None` if there is no such one.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn sequence(&self, id: Uuid) -> Result<Option<sequencer::SequenceView>, StoreError> {
+        self.0.sequence_view(id).await
+    }
+
+    /// Gives an order to a sequence; returns the sequence that it is about in the end, a new one for a run once more.
+    ///
+    /// # Errors
+    /// There is no such sequence, or the order makes no sense where it stands.
+    pub async fn order(
+        &self,
+        id: Uuid,
+        command: Command,
+        actor: &Actor,
+        reason: &str,
+    ) -> Result<Uuid, sequencer::OrderError> {
+        self.0.order(id, command, actor, reason).await
+    }
+
+    /// Works out the figures of a project's sequences that were triggered in a time.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn figures(
+        &self,
+        project: &str,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<sequencer::Figures, StoreError> {
+        self.0.figures(project, since, until).await
     }
 
     /// Returns the time.
@@ -326,7 +378,7 @@ impl Inner {
         if row.state != DeliveryState::Dead {
             return refused(format!("the delivery is {}, only dead letters can be redriven", row.state.as_str()));
         }
-        if self.installation(&row.consumer).is_none() {
+        if self.installation(&row.consumer).is_none() && !row.consumer.is_built_in() {
             return refused(format!(
                 "`{}` is not installed any more; install it under the same name first",
                 row.consumer

@@ -1,15 +1,18 @@
 //! From an event to what is stored with it: its index columns, its deliveries, its task, and the events that the host
 //! adds because of it. A function of the event, its origin and a snapshot of the installations.
 
+use std::time::Duration;
+
 use pilothouse_core::Event;
 use pilothouse_core::delivery::{Cause, DeliveryId};
 use pilothouse_core::event::{EventBuilder, EventError};
-use pilothouse_core::host_event::{DEPTH_MAX, HOST_SOURCE};
+use pilothouse_core::host_event::{DEPTH_MAX, HOST_SOURCE, PROJECT_DELETED, SEQUENCE_ORDERED};
 use pilothouse_core::keptn::{self, TaskEventKind};
 use pilothouse_core::manifest::Order;
 use pilothouse_core::name::{InstallationName, TaskName};
 use pilothouse_core::right::Actor;
 use pilothouse_core::scope::Place;
+use pilothouse_core::sequence::event::parse_triggered;
 use pilothouse_core::subscription::{Subscriber, SubscriberKind};
 use pilothouse_core::task::{self, Action, FINISH_TIMEOUT_DEFAULT, Parent, Task, Trigger};
 use pilothouse_core::time::Timestamp;
@@ -32,18 +35,36 @@ pub(super) struct Origin {
     pub(super) depth: u32,
     /// The task whose executor sends it, which is told when a task that it triggers has finished.
     pub(super) parent: Option<Parent>,
+    /// What the sequencer says about it, if it is the sender.
+    pub(super) sequencer: Option<BySequencer>,
+}
+
+/// What the sequencer says about an event that it sends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BySequencer {
+    /// The execution that waits for the end of the task which the event triggers.
+    pub(super) execution: Option<uuid::Uuid>,
+    /// Longest time until each executor of the task has begun.
+    pub(super) start_timeout: Option<Duration>,
+    /// Longest time to the end of the task; what the executors' manifests say when `None`.
+    pub(super) finish_timeout: Option<Duration>,
 }
 
 impl Origin {
     /// The host itself, because of a delivery or of nothing.
     pub(super) fn host(caused_by: Option<DeliveryId>, depth: u32) -> Self {
-        Self { actor: Actor::host(), caused_by, depth, parent: None }
+        Self { actor: Actor::host(), caused_by, depth, parent: None, sequencer: None }
     }
 }
 
 /// Returns the name of the timer that ends a task.
 pub(super) fn finish_timer(task: &str) -> String {
     format!("finish/{task}")
+}
+
+/// Returns the name of the timer that ends the wait for executors that have not begun.
+pub(super) fn start_timer(task: &str) -> String {
+    format!("start/{task}")
 }
 
 /// Returns the name of the timer that wakes an executor of a task.
@@ -70,11 +91,10 @@ pub(super) fn plan(
             "the chain of events that led here is over {DEPTH_MAX} long: plugins seem to trigger each other for ever"
         )
     });
-    let mut deliveries: Vec<NewDelivery> = routing
-        .observers
-        .iter()
-        .map(|subscriber| delivery(&event, subscriber, &place, Cause::Observed, None, now))
-        .collect();
+    let mut deliveries: Vec<NewDelivery> = sequencer_delivery(&event, origin, now).into_iter().collect();
+    let observed =
+        routing.observers.iter().map(|subscriber| delivery(&event, subscriber, &place, Cause::Observed, None, now));
+    deliveries.extend(observed);
     for delivery in &mut deliveries {
         delivery.dead.clone_from(&too_deep);
     }
@@ -101,7 +121,7 @@ pub(super) fn plan(
     let mut planned = vec![new];
     for event in added {
         // The host's own follow-up is not a new level: it belongs to the event that it follows from.
-        let mut follow_up = plan(snapshot, event, &Origin { parent: None, ..origin.clone() }, now)?;
+        let mut follow_up = plan(snapshot, event, &Origin { parent: None, sequencer: None, ..origin.clone() }, now)?;
         if let (Some(finished), Some(parent)) = (follow_up.first_mut(), &origin.parent) {
             let told = task_finished_delivery(&finished.event, parent, now);
             finished.deliveries.push(told);
@@ -124,6 +144,7 @@ fn trigger(
         SubscriberKind::Executor { finish_timeout, .. } => Some(*finish_timeout),
         SubscriberKind::Observer { .. } => None,
     });
+    let sequencer = origin.sequencer.unwrap_or_default();
     let (task, actions) = Task::trigger(
         Trigger {
             id: id.clone(),
@@ -132,8 +153,10 @@ fn trigger(
             place: new.place.clone(),
             executors: executors.iter().map(|subscriber| subscriber.installation.clone()).collect(),
             parent: origin.parent.clone(),
+            sequence: sequencer.execution,
             depth: origin.depth,
-            finish_timeout: timeouts.max().unwrap_or(FINISH_TIMEOUT_DEFAULT),
+            start_timeout: sequencer.start_timeout,
+            finish_timeout: sequencer.finish_timeout.or(timeouts.max()).unwrap_or(FINISH_TIMEOUT_DEFAULT),
         },
         now,
     );
@@ -146,6 +169,11 @@ fn trigger(
     });
     if task.is_open() {
         new.timers.push(TimerWrite::Set { name: finish_timer(&id), due: task.finish_by, payload: Vec::new() });
+        if let Some(due) = task.start_by {
+            new.timers.push(TimerWrite::Set { name: start_timer(&id), due, payload: Vec::new() });
+        }
+    } else if task.sequence.is_some() {
+        new.deliveries.push(task_ended_delivery(&new.event, Seq(0), now));
     }
     for subscriber in executors {
         let delivery = delivery(&new.event, subscriber, &new.place, Cause::Triggered, Some(&id), now);
@@ -202,6 +230,27 @@ fn delivery(
         due: now,
         dead: None,
     }
+}
+
+/// Makes the delivery to the sequencer of what it decides about: a sequence that somebody else triggers, a person's order,
+/// the end of a project.
+fn sequencer_delivery(event: &Event, origin: &Origin, now: Timestamp) -> Option<NewDelivery> {
+    let triggers = parse_triggered(event.ty()).is_some() && origin.sequencer.is_none();
+    if !triggers && ![SEQUENCE_ORDERED, PROJECT_DELETED].contains(&event.ty()) {
+        return None;
+    }
+    Some(to_sequencer(event, Seq(0), Cause::Triggered, None, now))
+}
+
+/// Makes the delivery that tells the sequencer that a task has ended: of the event that triggered the task.
+pub(super) fn task_ended_delivery(trigger: &Event, seq: Seq, now: Timestamp) -> NewDelivery {
+    to_sequencer(trigger, seq, Cause::TaskFinished, Some(trigger.id().to_owned()), now)
+}
+
+fn to_sequencer(event: &Event, seq: Seq, cause: Cause, task: Option<String>, now: Timestamp) -> NewDelivery {
+    let consumer = InstallationName::sequencer();
+    let id = DeliveryId::derive(event.source(), event.id(), &consumer, cause.as_str());
+    NewDelivery { id, event: seq, consumer, cause, task, order_key: None, due: now, dead: None }
 }
 
 /// Makes the delivery that tells a task's executor that a task which it triggered has finished.

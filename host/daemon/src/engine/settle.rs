@@ -403,8 +403,11 @@ impl EventMaker<'_> {
             .task
             .filter(|_| triggers)
             .map(|task| Parent { task: task.task.id.clone(), installation: self.installation.clone() });
-        let origin =
-            Origin { actor: Actor::plugin(self.installation), caused_by: Some(self.in_hand.row.id), depth, parent };
+        let origin = Origin {
+            actor: Actor::plugin(self.installation),
+            parent,
+            ..Origin::host(Some(self.in_hand.row.id), depth)
+        };
         Ok((builder.build().map_err(|error| error.to_string())?, origin))
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
 use super::installation::Snapshot;
+use super::sequencer::{Sequencer, ShipyardSource};
 use super::services::Resources;
 use super::telemetry::Telemetry;
 use super::{Engine, Inner};
@@ -31,6 +32,8 @@ pub struct EngineConfig {
     pub clock: Arc<dyn Clock>,
     /// Resolves connections and output directories.
     pub resources: Arc<dyn Resources>,
+    /// Reads the shipyards of projects.
+    pub shipyards: Arc<dyn ShipyardSource>,
     /// Runs jobs.
     pub jobs: Arc<dyn JobRunner>,
     /// Ends of jobs, from the runner.
@@ -97,6 +100,7 @@ impl Engine {
             permits: Arc::new(Semaphore::new(permits)),
             permits_max: permits,
             timers_changed: Notify::new(),
+            sequencer: Sequencer::new(config.shipyards),
             settled,
             jitter_state: AtomicU64::new(now.as_millis().unsigned_abs()),
             stopping: CancellationToken::new(),
@@ -114,6 +118,7 @@ impl Engine {
         inner.refresh_lanes();
         inner.tracker.spawn(Arc::clone(&inner).load_all());
         inner.tracker.spawn(Arc::clone(&inner).run_timers());
+        inner.tracker.spawn(Arc::clone(&inner).run_sequencer());
         inner.tracker.spawn(Arc::clone(&inner).run_job_ends(config.jobs_ended));
         if let Some(policy) = config.retention {
             inner.tracker.spawn(Arc::clone(&inner).run_retention(policy));

@@ -6,7 +6,7 @@ use pilothouse_core::Event;
 use pilothouse_core::delivery::{DeliveryId, DeliveryState};
 use pilothouse_core::event::EventError;
 use pilothouse_core::name::InstallationName;
-use pilothouse_core::task::{self, Action, Input, Refusal, Task};
+use pilothouse_core::task::{self, Action, Input, Refusal, Task, TaskStatus};
 use pilothouse_core::time::Timestamp;
 use pilothouse_store::{
     Batch, DeliveryFilter, EventRow, NewEvent, Settled, Settlement, StateKey, StateWrite, StoreError, TimerWrite,
@@ -14,7 +14,9 @@ use pilothouse_store::{
 
 use super::Inner;
 use super::installation::Snapshot;
-use super::plan::{Origin, TASK_KIND, finish_timer, plan, task_finished_delivery, wake_timer};
+use super::plan::{
+    Origin, TASK_KIND, finish_timer, plan, start_timer, task_ended_delivery, task_finished_delivery, wake_timer,
+};
 use super::view::TaskView;
 
 /// Most open deliveries of one task that are cancelled when it ends. A task has one per executor, and wake-ups.
@@ -124,7 +126,7 @@ impl Inner {
     ) -> Result<Vec<NewEvent>, EventError> {
         let actor =
             installation.map_or_else(pilothouse_core::right::Actor::host, pilothouse_core::right::Actor::plugin);
-        let origin = Origin { actor, caused_by: by, depth: in_hand.task.depth, parent: None };
+        let origin = Origin { actor, caused_by: by, depth: in_hand.task.depth, parent: None, sequencer: None };
         plan(snapshot, event, &origin, now)
     }
 
@@ -136,6 +138,14 @@ impl Inner {
         by: Option<DeliveryId>,
     ) -> Result<(), StoreError> {
         batch.timers.push(TimerWrite::Clear { name: finish_timer(&in_hand.task.id) });
+        if in_hand.task.start_by.is_some() {
+            batch.timers.push(TimerWrite::Clear { name: start_timer(&in_hand.task.id) });
+        }
+        // Who cancels a task does not wait for it any more.
+        let cancelled = in_hand.task.end.as_ref().is_some_and(|end| end.status == TaskStatus::Aborted);
+        if in_hand.task.sequence.is_some() && !cancelled {
+            batch.deliveries.push(task_ended_delivery(&in_hand.trigger.event, in_hand.trigger.seq, batch.now));
+        }
         for executor in &in_hand.task.executors {
             batch.timers.push(TimerWrite::Clear { name: wake_timer(&executor.installation, &in_hand.task.id) });
         }
@@ -159,18 +169,19 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends a task whose time is over.
-    pub(super) async fn time_out_task(&self, id: &str, timer: &str) -> Result<(), StoreError> {
+    /// Answers for executors whose time is over: to begin, or to finish.
+    pub(super) async fn time_out_task(&self, id: &str, timer: &str, input: Input) -> Result<(), StoreError> {
         let snapshot = self.snapshot.load_full();
         let mut batch = Batch::new(self.clock.now());
         batch.timers.push(TimerWrite::Clear { name: timer.to_owned() });
         if let Some(mut in_hand) = self.read_task(id).await? {
-            match self.step_task(&mut batch, &snapshot, &mut in_hand, Input::TimedOut, None).await {
+            match self.step_task(&mut batch, &snapshot, &mut in_hand, input, None).await {
                 Ok(()) | Err(StepError::Refused(_)) => {}
                 Err(StepError::Store(error)) => return Err(error),
                 Err(StepError::Event(error)) => tracing::error!(task = id, %error, "TaskTimeoutError"),
             }
-            let jobs = self.cancel_jobs_of_task(&mut batch, id).await?;
+            let jobs =
+                if in_hand.task.is_open() { Vec::new() } else { self.cancel_jobs_of_task(&mut batch, id).await? };
             self.commit_and_wake(batch).await?;
             self.cancel_jobs(&jobs).await;
             return Ok(());

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use pilothouse_core::delivery::{Cause, DeliveryId};
 use pilothouse_core::name::InstallationName;
+use pilothouse_core::task::Input;
 use pilothouse_store::{Batch, NewDelivery, StoreError, TimerRow, TimerWrite};
 
 use super::Inner;
+use super::sequencer::SEQUENCE_TIMER;
 
 /// Most timers that are handled in one round.
 const TIMERS_PER_ROUND_MAX: usize = 256;
@@ -53,7 +55,13 @@ impl Inner {
 
     async fn fire(&self, timer: &TimerRow) -> Result<(), StoreError> {
         if let Some(task) = timer.name.strip_prefix("finish/") {
-            return self.time_out_task(task, &timer.name).await;
+            return self.time_out_task(task, &timer.name, Input::TimedOut).await;
+        }
+        if let Some(task) = timer.name.strip_prefix("start/") {
+            return self.time_out_task(task, &timer.name, Input::StartTimedOut).await;
+        }
+        if let Some(execution) = timer.name.strip_prefix(SEQUENCE_TIMER).and_then(|id| id.parse().ok()) {
+            return self.wake_execution(execution, &timer.name).await;
         }
         if let Some((installation, task)) = timer.name.strip_prefix("wake/").and_then(|rest| rest.split_once('/'))
             && let Ok(installation) = InstallationName::new(installation)

@@ -88,6 +88,9 @@ impl Inner {
         if row.state != DeliveryState::Ready {
             return row.reason.clone();
         }
+        if row.consumer.is_built_in() {
+            return Some("is decided about next".to_owned());
+        }
         let Some(installation) = self.installation(&row.consumer) else {
             return Some(format!("`{}` is not installed any more", row.consumer));
         };

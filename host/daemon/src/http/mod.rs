@@ -21,6 +21,7 @@ pub mod projects;
 mod query;
 pub mod resources;
 pub mod secrets;
+pub mod sequences;
 mod tail;
 pub mod tasks;
 #[cfg(test)]
@@ -228,6 +229,13 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/projects/{project}/upstream/sync", post(upstreams::sync))
         .route("/v1/projects/{project}/upstream/webhook", post(upstreams::webhook))
         .route("/v1/projects/{project}/conflict", get(upstreams::conflict).post(upstreams::decide))
+        .route("/v1/projects/{project}/figures", get(sequences::figures))
+        .route("/v1/sequences", get(sequences::list).post(sequences::trigger))
+        .route("/v1/sequences/{id}", get(sequences::one))
+        .route("/v1/sequences/{id}/pause", post(sequences::pause))
+        .route("/v1/sequences/{id}/resume", post(sequences::resume))
+        .route("/v1/sequences/{id}/abort", post(sequences::abort))
+        .route("/v1/sequences/{id}/rerun", post(sequences::rerun))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::put).delete(secrets::delete))
         .route("/v1/backup", post(backup::create))

@@ -5,8 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    backup, connections, deliveries, events, health, ingest, metrics, plugins, projects, resources, secrets, tail,
-    tasks, tokens, upstreams,
+    backup, connections, deliveries, events, health, ingest, metrics, plugins, projects, resources, secrets, sequences,
+    tail, tasks, tokens, upstreams,
 };
 
 /// The description of every path.
@@ -23,6 +23,8 @@ use super::{
         resources::list, resources::get, resources::put, resources::delete,
         upstreams::get, upstreams::put, upstreams::delete, upstreams::sync, upstreams::webhook, upstreams::conflict,
         upstreams::decide, secrets::list, secrets::put, secrets::delete,
+        sequences::trigger, sequences::list, sequences::one, sequences::pause, sequences::resume, sequences::abort,
+        sequences::rerun, sequences::figures,
         health::healthz, health::readyz, metrics::scrape, openapi,
     ),
     security(("token" = [])),

@@ -3,15 +3,49 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use pilothouse_core::name::ProjectName;
+use pilothouse_core::sequence::Resolved;
 use pilothouse_core::shipyard::{self, SHIPYARD_FILE, Shipyard};
+use pilothouse_store::{StateKey, Store, StoreError};
 
+use super::row::PROJECT_KIND;
+use crate::engine::sequencer::ShipyardSource;
 use crate::git::{CommitId, GitError, Repositories};
 
 /// Shipyards kept in memory; one of 20 sequences takes about 20 KiB.
 const CACHED_MAX: usize = 512;
 
 type Read = Result<Arc<Shipyard>, String>;
+
+/// The shipyards of the projects that a store knows.
+pub struct KnownShipyards {
+    /// The rows of projects.
+    pub store: Arc<dyn Store>,
+    /// Their files.
+    pub shipyards: Arc<Shipyards>,
+}
+
+#[async_trait]
+impl ShipyardSource for KnownShipyards {
+    async fn shipyard(&self, project: &str, commit: Option<&str>) -> Result<Resolved, StoreError> {
+        let unknown = || format!("there is no project `{project}`");
+        let Ok(name) = ProjectName::new(project) else { return Ok(Err(unknown())) };
+        if self.store.state(&StateKey::new(PROJECT_KIND, project)).await?.is_none() {
+            return Ok(Err(unknown()));
+        }
+        let commit = match commit.map(|text| (text, CommitId::parse(text))) {
+            None => None,
+            Some((_, Some(commit))) => Some(commit),
+            Some((text, None)) => {
+                let text: String = text.chars().take(80).collect();
+                return Ok(Err(format!("`{text}` is not the id of a commit")));
+            }
+        };
+        let found = self.shipyards.at(&name, commit.as_ref()).await;
+        Ok(found.map(|(commit, shipyard)| (commit.to_string(), shipyard)).map_err(|error| error.reason))
+    }
+}
 
 /// Why there is no shipyard.
 #[derive(Clone, Debug)]

@@ -136,6 +136,19 @@ pub async fn a_cancelled_delivery_is_owed_no_more(store: &dyn Store) {
     assert_eq!(store.ready_deliveries(&consumer("slack"), 0, at(9), 10).await.unwrap(), []);
 }
 
+/// What the host itself handles is done without an attempt, once, and only while it waits.
+pub async fn what_the_host_handles_itself_is_done_without_an_attempt(store: &dyn Store) {
+    let (ready, running) = (delivery_id("1", "slack"), delivery_id("1", "jmeter"));
+    commit(store, batch_to("1", &["slack", "jmeter"])).await;
+    commit(store, claim(running, 0)).await;
+    assert_conflict(store.commit(settle(running, 1, Settlement::Handled)).await);
+    commit(store, settle(ready, 0, Settlement::Handled)).await;
+    let row = row(store, ready).await;
+    assert_eq!((row.state, row.attempts, row.reason.as_deref()), (DeliveryState::Done, 0, None));
+    assert_eq!(store.attempts(ready).await.unwrap(), []);
+    assert_conflict(store.commit(settle(ready, 0, Settlement::Handled)).await);
+}
+
 /// An event beyond the depth limit makes a dead letter at once, which a person can put back.
 pub async fn a_delivery_dead_on_arrival_can_be_redriven(store: &dyn Store) {
     let deep = NewDelivery { dead: Some("65 hops".into()), ..delivery_of("1", "slack") };

@@ -53,6 +53,7 @@ macro_rules! store_contract {
             a_retry_waits_for_its_time
             a_dead_letter_keeps_its_reason_and_starts_again_from_zero_attempts
             a_cancelled_delivery_is_owed_no_more
+            what_the_host_handles_itself_is_done_without_an_attempt
             a_delivery_dead_on_arrival_can_be_redriven
             attempts_are_recorded_with_their_logs
             a_stopped_host_finds_its_running_deliveries
