@@ -18,6 +18,7 @@ mod new_plugin;
 mod plugins;
 mod program;
 mod sdks;
+mod sequences;
 mod start;
 mod tasks;
 mod traces;

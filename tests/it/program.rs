@@ -114,6 +114,11 @@ fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     rx
 }
 
+/// Returns a number that the environment may raise, for `cargo xtask crash`.
+pub(crate) fn count_from(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// A client that talks to loopback alone.
 pub(crate) fn client() -> reqwest::Client {
     // A second call finds the provider installed, which is as good.

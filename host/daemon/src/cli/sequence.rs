@@ -409,6 +409,9 @@ fn timeline(sequence: &Value, terminal: &mut Terminal) -> Result<(), CliError> {
 fn verdict(sequences: &[Value]) -> Result<(), CliError> {
     let text = |sequence: &Value, member: &str| cell(sequence.get(member));
     let named = |exit, what: &str, sequence: &Value| Err(CliError::new(exit, format!("{} {what}", name(sequence))));
+    if sequences.is_empty() {
+        return Err(CliError::new(Exit::Unreachable, "it has not begun in time; it goes on"));
+    }
     if let Some(open) = sequences.iter().find(|it| it.get("ended").is_none()) {
         return named(Exit::Unreachable, "has not ended in time; it goes on", open);
     }

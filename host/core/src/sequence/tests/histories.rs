@@ -212,7 +212,7 @@ impl World {
 #[test]
 fn no_history_hangs_ends_twice_or_depends_on_a_restart() {
     let cases = std::env::var("PILOTHOUSE_HISTORIES").ok().and_then(|text| text.parse().ok());
-    let config = Config { cases: cases.unwrap_or(HISTORIES_DEFAULT), ..Config::default() };
+    let config = Config { cases: cases.unwrap_or(HISTORIES_DEFAULT), failure_persistence: None, ..Config::default() };
     let history = (shipyard(), prop::collection::vec(happening(), 1..60));
     let run = TestRunner::new(config).run(&history, |(shipyard, happenings)| {
         let mut world = World::with(shipyard);
