@@ -1,7 +1,7 @@
 //! Sequences: which task is triggered when, and what follows from its end.
 //!
 //! An [`Execution`] is one run through a sequence of a shipyard, kept as one row; a [`Queue`] is what executions of one
-//! project, stage and service know of each other. [`decide`] is the only way to change them:
+//! project, stage and service know of each other. [`decide()`] is the only way to change them:
 //! `(rows, input) → (rows, actions)`, without I/O, a clock or chance. What it must see and was not given it asks for
 //! ([`Need`]); nothing has changed then.
 //!
