@@ -1,8 +1,8 @@
 //! Projects: their files in Git, and the event that each new head is.
 //!
 //! [`Projects`] changes a repository and tells of it in this order: commit to Git, then the event. A crash in between
-//! leaves a gap between the head and [`row::ProjectRow::announced`], which is told of at the next start; so every head that
-//! a run could see has an event.
+//! leaves a gap between the head and the one that was told of last, which is told of at the next start; so every head that a
+//! run could see has an event.
 //!
 //! Never here: HTTP, sequences.
 

@@ -1,7 +1,7 @@
 //! Sequences and the store: reading what a decision needs, and committing what it says.
 //!
 //! One decider, in the order of the log: it takes the deliveries to the built-in consumer `sequencer` and the timers of
-//! executions, asks [`pilothouse_core::sequence::decide`], and commits the outcome of up to [`INPUTS_PER_COMMIT`] of them
+//! executions, asks [`pilothouse_core::sequence::decide`], and commits the outcome of up to `INPUTS_PER_COMMIT` of them
 //! at once, settled deliveries included. What is lost with a crash is decided again, from the same rows, to the same end.
 //!
 //! Never here: rules about sequences.

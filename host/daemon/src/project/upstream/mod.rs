@@ -1,7 +1,7 @@
 //! A project's upstream: another repository that has the same files, such as one on GitHub.
 //!
-//! The host keeps both in step by itself ([`sync`]), now and then and whenever one side says that it changed
-//! ([`worker`]). What it cannot decide waits for a person: nothing is ever overwritten, on neither side.
+//! The host keeps both in step by itself (`sync`), now and then and whenever one side says that it changed
+//! (`worker`). What it cannot decide waits for a person: nothing is ever overwritten, on neither side.
 
 pub(crate) mod row;
 mod sync;
