@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod flow;
 mod hostile;
+mod job_plugin;
 mod jobs;
 mod languages;
 mod new_plugin;

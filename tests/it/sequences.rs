@@ -59,6 +59,7 @@ async fn one_event_is_carried_through_the_stages_in_one_run_and_at_one_commit() 
     }
     let release = &host.events_of("sh.keptn.event.release.triggered").await.unwrap()[0];
     assert_eq!(data(release)["deployment"]["by"], "stagehand", "what came before is passed on");
+    assert!(host.check_log().await.unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +73,7 @@ async fn a_failing_run_skips_the_rest_and_fires_the_rollback() {
     for ty in ["sh.keptn.event.release.triggered", "sh.keptn.event.production.delivery.triggered"] {
         assert!(host.events_of(ty).await.unwrap().is_empty(), "{ty}");
     }
+    assert!(host.check_log().await.unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,6 +84,7 @@ async fn a_task_without_an_executor_ends_its_sequence_at_once_and_says_who_is_mi
     assert_eq!(data(&end)["status"], "errored");
     let message = data(&end)["message"].as_str().unwrap().to_owned();
     assert!(message.contains("no installation that executes `nobody-does-this`"), "{message}");
+    assert!(host.check_log().await.unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,6 +118,7 @@ async fn an_abort_cancels_the_task_at_work_says_so_and_lets_the_next_begin() {
     host.wait_for("sh.keptn.event.production.delivery.finished", |_| true).await.unwrap();
     let error = host.engine.order(id, Command::Pause, &Actor::token("ann"), "").await.unwrap_err();
     assert!(error.to_string().contains("`hardening.delivery` has ended already"), "{error}");
+    assert!(host.check_log().await.unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +137,7 @@ async fn a_paused_sequence_triggers_nothing_until_it_is_resumed() {
     assert!(host.events_of("sh.keptn.event.test.triggered").await.unwrap().is_empty());
     host.engine.order(id, Command::Resume, &Actor::token("ann"), "").await.unwrap();
     host.wait_for("sh.keptn.event.production.delivery.finished", |_| true).await.unwrap();
+    assert!(host.check_log().await.unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,6 +161,7 @@ async fn a_deleted_projects_sequences_end_and_its_successor_starts_afresh() {
     host.wait_for("sh.keptn.event.production.delivery.finished", |_| true).await.unwrap();
     let queued = host.engine.sequence(execution_id("/test", "t2")).await.unwrap().unwrap();
     assert_eq!(queued.summary.state, "aborted");
+    assert!(host.check_log().await.unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,6 +179,7 @@ async fn the_figures_of_a_project_count_what_ran() {
     assert_eq!(hardening.failure_rate, Some(0.5));
     assert!(hardening.time_to_restore_median.is_some() && hardening.lead_time_median.is_some(), "{hardening:?}");
     assert_eq!(figures.sequences["hardening.rollback"].passed, 1);
+    assert!(host.check_log().await.unwrap() > 0);
 }
 
 /// The program as a process, with the plugin `stagehand` and the project.

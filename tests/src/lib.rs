@@ -17,7 +17,7 @@ use pilothouse::engine::telemetry::NoTelemetry;
 use pilothouse::engine::view::{Accepted, InstallRequest, InstallationView, Sender};
 use pilothouse::engine::{Engine, EngineConfig, Resources};
 use pilothouse::git::Repositories;
-use pilothouse::project::shipyards::{KnownShipyards, Shipyards};
+use pilothouse::project::shipyards::{KnownProjects, Shipyards};
 use pilothouse::project::{Cause, Projects};
 use pilothouse::secrets::Secrets;
 use pilothouse_core::Event;
@@ -161,11 +161,11 @@ impl Host {
         let clock = Arc::new(SystemClock);
         let repositories = Arc::new(Repositories::new(data.join("repositories")));
         let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
-        let known = KnownShipyards { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
+        let known = KnownProjects { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
         let secrets = Arc::new(Secrets::new(Arc::clone(&store), Arc::clone(&clock) as _, data.join("secrets.key"))?);
         let engine = Engine::start(EngineConfig {
             store,
-            shipyards: Arc::new(known),
+            project_files: Arc::new(known),
             runtime: Arc::new(runtime),
             clock,
             resources: Arc::new(operator),
@@ -215,6 +215,30 @@ impl Host {
     pub async fn install(&self, guest: &str, grants: &str, settings: Value) -> Result<InstallationView> {
         let name = guest.replace('_', "-");
         self.install_file(&guests().join(format!("{guest}.wasm")), &name, grants, settings).await
+    }
+
+    /// Checks every event of Keptn's types that the host made: see [`check_keptn`]. Returns how many there are.
+    ///
+    /// # Errors
+    /// One of them breaks its schema.
+    pub async fn check_log(&self) -> Result<usize> {
+        let mut checked = 0;
+        let mut from = Seq(1);
+        loop {
+            let rows = self.store().read_log(from, 500).await?;
+            let Some(last) = rows.last() else { return Ok(checked) };
+            from = Seq(last.seq.0 + 1);
+            for row in &rows {
+                let made = row.event.source() == "/pilothouse" || row.event.source().starts_with("/plugins/");
+                if made && row.event.ty().starts_with("sh.keptn.event.") {
+                    check_keptn(row)?;
+                    checked += 1;
+                } else if made && row.event.ty().starts_with("dev.pilothouse.") {
+                    check_published(row)?;
+                    checked += 1;
+                }
+            }
+        }
     }
 
     /// Creates a project from its shipyard.
@@ -363,6 +387,46 @@ pub fn check_published(row: &EventRow) -> Result<()> {
         bail!("{} does not keep to {}: {wrong:?}", data, file.display());
     }
     Ok(())
+}
+
+/// Checks the data of one of Keptn's events that the host made against its schema in `docs/schemas/events`.
+///
+/// # Errors
+/// The data breaks the schema, or an attribute that such an event has is missing.
+pub fn check_keptn(row: &EventRow) -> Result<()> {
+    let ty = row.event.ty();
+    let folder = root().join("docs/schemas/events");
+    let parts: Vec<&str> = ty.trim_start_matches("sh.keptn.event.").split('.').collect();
+    let general = match parts.as_slice() {
+        [_, "status", "changed"] => "task.status.changed",
+        [_, "triggered"] => "task.triggered",
+        [_, "started"] => "task.started",
+        [_, "finished"] => "task.finished",
+        [_, _, "triggered"] => "sequence.triggered",
+        [_, _, "finished"] => "sequence.finished",
+        _ => bail!("`{ty}` is none of Keptn's types"),
+    };
+    let own = folder.join(format!("{ty}.schema.json"));
+    let file = if own.is_file() { own } else { folder.join(format!("{general}.schema.json")) };
+    let schema = jsonschema::validator_for(&serde_json::from_str(&std::fs::read_to_string(&file)?)?)?;
+    let data = data(row);
+    let wrong: Vec<String> = schema.iter_errors(&data).map(|error| error.to_string()).collect();
+    if !wrong.is_empty() {
+        bail!("{ty} {data} does not keep to {}: {wrong:?}", file.display());
+    }
+    let mut needed = vec!["shkeptncontext", "shkeptnspecversion"];
+    if matches!(general, "task.started" | "task.finished" | "sequence.finished") && own_kind(&parts) {
+        needed.push("triggeredid");
+    }
+    match needed.into_iter().find(|name| row.event.extension_str(name).is_none()) {
+        Some(missing) => bail!("{ty} of {} has no `{missing}`", row.event.source()),
+        None => Ok(()),
+    }
+}
+
+/// Events about projects and services themselves answer nothing.
+fn own_kind(parts: &[&str]) -> bool {
+    !matches!(parts.first(), Some(&"project" | &"service"))
 }
 
 /// Returns a string extension.

@@ -12,10 +12,12 @@ use serde_json::Value;
 
 use crate::event::Event;
 use crate::filter::{DataMatch, Filter};
+use crate::grant::Grants;
 use crate::host_event::{is_host_type, plugin_source};
 use crate::keptn::{TaskEventKind, parse_task_event, task_event_type};
 use crate::manifest::{Manifest, Order};
 use crate::name::{InstallationName, TaskName};
+use crate::quantity::Span;
 use crate::scope::{Place, Scope};
 use crate::suggest::nearest;
 
@@ -57,11 +59,25 @@ pub enum SubscriberKind {
 
 impl Subscriber {
     /// Returns every reason for which `installation` of a plugin gets events: its tasks, then its subscriptions.
-    pub fn of_plugin(manifest: &Manifest, installation: &InstallationName, scope: &Scope) -> Vec<Self> {
+    pub fn of_plugin(
+        manifest: &Manifest,
+        grants: &Grants,
+        installation: &InstallationName,
+        scope: &Scope,
+    ) -> Vec<Self> {
+        let timeout = |span: Option<Span>| span.map_or(crate::task::FINISH_TIMEOUT_DEFAULT, |span| span.0);
+        // A task that the manifest names is executed as it says there.
+        let own = |name: &TaskName| manifest.tasks.iter().any(|task| task.name == *name);
+        let named = grants.tasks.iter().filter(|(name, _)| manifest.any_task.is_some() && !own(name));
+        let named = named.map(|(name, task)| SubscriberKind::Executor {
+            task: name.clone(),
+            data_match: task.data_match.clone(),
+            finish_timeout: timeout(task.finish_timeout),
+        });
         let executors = manifest.tasks.iter().map(|task| SubscriberKind::Executor {
             task: task.name.clone(),
             data_match: task.data_match.clone(),
-            finish_timeout: task.finish_timeout.map_or(crate::task::FINISH_TIMEOUT_DEFAULT, |span| span.0),
+            finish_timeout: timeout(task.finish_timeout),
         });
         let observers = manifest.subscriptions.iter().map(|subscription| SubscriberKind::Observer {
             filter: subscription.filter.clone(),
@@ -70,7 +86,7 @@ impl Subscriber {
         });
         let of_kind =
             |kind| Self { installation: installation.clone(), kind, scope: scope.clone(), order: manifest.order };
-        executors.chain(observers).map(of_kind).collect()
+        executors.chain(named).chain(observers).map(of_kind).collect()
     }
 
     /// Returns the event types that can reach this subscriber; `None` if its filter leaves them open.

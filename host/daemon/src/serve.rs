@@ -31,7 +31,7 @@ use crate::git::Repositories;
 use crate::http::{AppState, Parts, router};
 use crate::metrics::Metrics;
 use crate::otlp::{Observed, Traces};
-use crate::project::shipyards::{KnownShipyards, Shipyards};
+use crate::project::shipyards::{KnownProjects, Shipyards};
 use crate::project::{self, Projects};
 use crate::resources::ConfiguredResources;
 use crate::secrets::{KEY_FILE, Secrets};
@@ -147,10 +147,10 @@ impl Host {
         let (jobs, jobs_ended) = LocalJobs::new(jobs_config).map_err(ServeError::Jobs)?;
         let repositories = Arc::new(Repositories::new(data_dir.join(REPOSITORIES_DIR)));
         let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
-        let known = KnownShipyards { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
+        let known = KnownProjects { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
         let engine = Engine::start(EngineConfig {
             store: Arc::clone(&store),
-            shipyards: Arc::new(known),
+            project_files: Arc::new(known),
             runtime: Arc::new(Runtime::new(runtime_config(&config))?),
             clock: Arc::clone(&clock),
             resources: Arc::clone(&resources) as _,

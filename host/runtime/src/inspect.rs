@@ -44,11 +44,12 @@ const HANDLER: &str = "pilothouse:plugin/handler";
 pub(crate) const SETTINGS: &str = "pilothouse:plugin/settings";
 
 /// Interfaces that the host offers, with the versions it takes. WASI 0.2 is compatible in itself; drafts only exactly.
-const OFFERED: [(&str, &str); 12] = [
+const OFFERED: [(&str, &str); 13] = [
     ("pilothouse:plugin/event", "0.1."),
     ("pilothouse:plugin/delivery", "0.1."),
     ("pilothouse:plugin/jobs", "0.1."),
     ("pilothouse:plugin/outputs", "0.1."),
+    ("pilothouse:plugin/resources", "0.1."),
     ("wasi:cli/", "0.2."),
     ("wasi:clocks/", "0.2."),
     ("wasi:filesystem/", "0.2."),
@@ -187,8 +188,9 @@ fn problems(imports: &[String], exports: &[String], manifest: &Manifest) -> Vec<
             "[[http]] or [[connection]]",
         ),
         ("wasi:keyvalue/store", manifest.keyvalue.is_some(), "[keyvalue]"),
-        ("pilothouse:plugin/jobs", !manifest.jobs.is_empty(), "[[job]]"),
+        ("pilothouse:plugin/jobs", !manifest.jobs.is_empty() || manifest.any_job.is_some(), "[[job]]"),
         ("pilothouse:plugin/outputs", !manifest.outputs.is_empty(), "[[outputs]]"),
+        ("pilothouse:plugin/resources", manifest.resources.is_some(), "[resources]"),
     ];
     for (interface, is_asked, table) in asked {
         let imported = imports.iter().any(|import| name(import) == interface);

@@ -27,6 +27,7 @@ mod logging;
 mod outcome;
 pub mod outputs;
 mod plugin;
+mod resources;
 mod run;
 mod runtime;
 mod services;
@@ -43,4 +44,7 @@ pub use inspect::{COMPONENT_BYTES_MAX, Inspection, InspectionProblem};
 pub use log::{LOG_LINE_BYTES_MAX, LogLevel, LogLine};
 pub use plugin::{LoadError, Plugin};
 pub use runtime::{Problem, Runtime};
-pub use services::{Connection, EmitError, JobError, JobFile, JobRequest, JobStart, JobState, JobStatus, Services};
+pub use services::{
+    Connection, EmitError, JobError, JobFile, JobRequest, JobStart, JobState, JobStatus, ResourceError, ResourceLevel,
+    Services,
+};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::name::{ConnectionName, OutputName, TemplateName};
+use pilothouse_core::resource::FilePath;
 
 use crate::outputs::{OutputDirectory, OutputError};
 
@@ -46,6 +47,18 @@ pub trait Services: Send + Sync {
     /// No such directory in the configuration, or it cannot be used.
     fn output_directory(&self, operator_name: &OutputName) -> Result<OutputDirectory, OutputError>;
 
+    /// Reads a file of the project in hand, at the commit of its run: of one level, or the nearest.
+    ///
+    /// # Errors
+    /// There is no such file, or no project, stage or service in hand.
+    async fn resource(&self, level: Option<ResourceLevel>, path: &FilePath) -> Result<Vec<u8>, ResourceError>;
+
+    /// Lists the files of one level whose paths begin with `prefix`, with their sizes in bytes; at most 1,000.
+    ///
+    /// # Errors
+    /// As for [`Services::resource`].
+    async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError>;
+
     /// Checks a job request against its template and returns the id that the job will have; starts nothing.
     ///
     /// The id is derived from the installation, the task (or the delivery where there is none) and the idempotency
@@ -70,6 +83,36 @@ pub trait Services: Send + Sync {
         id: &str,
         artifact: &str,
     ) -> Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>, JobError>;
+}
+
+/// Whose files of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceLevel {
+    /// The project's own.
+    Project,
+    /// The stage's.
+    Stage,
+    /// The service's, in every stage.
+    Service,
+    /// The service's in the stage.
+    ServiceInStage,
+}
+
+/// Why a file of a project cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceError {
+    /// Not granted; the text names the grant that would allow it.
+    #[error("{0}")]
+    Denied(String),
+    /// There is no such file.
+    #[error("no such file")]
+    NotFound,
+    /// There is no project, stage or service in hand.
+    #[error("{0}")]
+    Invalid(String),
+    /// It could not be read; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// Why an event that a plugin emits is not stored.
@@ -223,6 +266,14 @@ impl Services for NoServices {
 
     fn output_directory(&self, _operator_name: &OutputName) -> Result<OutputDirectory, OutputError> {
         Err(OutputError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn resource(&self, _level: Option<ResourceLevel>, _path: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        Err(ResourceError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn resources(&self, _level: ResourceLevel, _prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        Err(ResourceError::Unavailable(NOTHING.to_owned()))
     }
 
     async fn prepare_job(&self, _request: JobRequest) -> Result<String, JobError> {

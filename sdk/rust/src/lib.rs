@@ -38,6 +38,7 @@ pub mod key_value;
 pub mod log;
 mod outcome;
 pub mod outputs;
+pub mod resources;
 mod settings;
 mod shim;
 

@@ -27,7 +27,8 @@ impl<'host> Delivery<'host> {
         let place = keptn::place(&event, event.data_json().as_ref());
         let triggered = keptn::parse_task_event(event.ty())
             .filter(|(task, kind)| {
-                *kind == keptn::TaskEventKind::Triggered && host.manifest().tasks.iter().any(|it| it.name == *task)
+                *kind == keptn::TaskEventKind::Triggered
+                    && (host.manifest().any_task.is_some() || host.manifest().tasks.iter().any(|it| it.name == *task))
             })
             .map(|(task, _)| (task.to_string(), Cause::Triggered, event.id().to_owned()));
         Self { host, event, attempt: 1, task: triggered, place, commit: None, traceparent: None }

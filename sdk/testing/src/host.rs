@@ -10,12 +10,12 @@ use pilothouse_core::host_event::{HOST_SOURCE, JOB_FINISHED, plugin_source};
 use pilothouse_core::manifest::Manifest;
 use pilothouse_core::name::InstallationName;
 use pilothouse_core::{Event, keptn};
-use pilothouse_runtime::{Call, CallContext, JobRequest, Plugin, Runtime, RuntimeConfig, Settings};
+use pilothouse_runtime::{Call, CallContext, JobRequest, Plugin, ResourceLevel, Runtime, RuntimeConfig, Settings};
 
 use crate::delivery::event_id;
 use crate::job::JobResult;
 use crate::server::{self, Exchange, HttpRequest, HttpResponse};
-use crate::services::{TestServices, World};
+use crate::services::{TestServices, World, level_name};
 use crate::{Delivered, Delivery, TestError};
 
 /// Calls at once: a test makes one, and a component with several memories counts several times.
@@ -144,6 +144,14 @@ impl TestHost {
         self
     }
 
+    /// Sets a file of the project that every event is taken to belong to.
+    #[must_use]
+    pub fn resource(self, level: ResourceLevel, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        let key = (level_name(level), path.to_owned());
+        self.world.lock().unwrap_or_else(PoisonError::into_inner).resources.insert(key, content.into());
+        self
+    }
+
     /// Returns the folder that stands for an output directory, by the name that was granted.
     pub fn output_directory(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join("outputs").join(name)
@@ -264,6 +272,7 @@ fn everything(manifest: &Manifest) -> Grants {
         jobs: manifest.jobs.iter().map(|it| (it.name.clone(), it.name.clone())).collect(),
         outputs: manifest.outputs.iter().map(|it| (it.name.clone(), it.name.clone())).collect(),
         keyvalue: manifest.keyvalue.is_some(),
+        resources: manifest.resources.is_some(),
         ..Grants::default()
     }
 }

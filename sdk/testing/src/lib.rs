@@ -43,7 +43,9 @@ pub use pilothouse_core::delivery::{Cause, FailureKind};
 pub use pilothouse_core::event::{AttributeValue, Data, EventBuilder};
 pub use pilothouse_core::task::{Answer, Finished, TaskResult, TaskStatus};
 pub use pilothouse_core::{Event, manifest::Manifest};
-pub use pilothouse_runtime::{CallFailure, JobError, JobRequest, JobState, LogLevel, LogLine, Problem, embed_manifest};
+pub use pilothouse_runtime::{
+    CallFailure, JobError, JobRequest, JobState, LogLevel, LogLine, Problem, ResourceLevel, embed_manifest,
+};
 
 /// Makes an event to deliver, with JSON data, the id `1` and the source `/test`.
 ///

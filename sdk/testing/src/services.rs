@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName};
+use pilothouse_core::resource::FilePath;
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
-use pilothouse_runtime::{Connection, Effects, EmitError, JobError, JobRequest, JobStatus, Services};
+use pilothouse_runtime::{
+    Connection, Effects, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services,
+};
 
 use crate::job::{JobResult, Known, StartedJob};
 
@@ -20,13 +23,20 @@ pub(crate) type Jobs = Box<dyn FnMut(&JobRequest) -> JobResult + Send>;
 pub(crate) struct World {
     pub(crate) key_values: BTreeMap<String, Vec<u8>>,
     pub(crate) jobs: BTreeMap<String, Known>,
+    /// Files of the project, by level and path.
+    pub(crate) resources: BTreeMap<(&'static str, String), Vec<u8>>,
     pub(crate) script: Jobs,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let unscripted = |_: &JobRequest| JobResult::refused(JobError::Invalid("the test has no `job`".to_owned()));
-        Self { key_values: BTreeMap::new(), jobs: BTreeMap::new(), script: Box::new(unscripted) }
+        Self {
+            key_values: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            script: Box::new(unscripted),
+        }
     }
 
     /// Does what a host does when it commits a delivery, and returns the jobs that now start.
@@ -56,6 +66,19 @@ impl World {
         // What a failed call prepared was never started.
         self.jobs.retain(|_, known| known.started);
         started
+    }
+}
+
+/// Levels in the order of a look-up.
+const LEVELS: [ResourceLevel; 4] =
+    [ResourceLevel::ServiceInStage, ResourceLevel::Service, ResourceLevel::Stage, ResourceLevel::Project];
+
+pub(crate) fn level_name(level: ResourceLevel) -> &'static str {
+    match level {
+        ResourceLevel::Project => "project",
+        ResourceLevel::Stage => "stage",
+        ResourceLevel::Service => "service",
+        ResourceLevel::ServiceInStage => "service-in-stage",
     }
 }
 
@@ -110,6 +133,23 @@ impl Services for TestServices {
             std::fs::create_dir_all(folder).map_err(|error| OutputError::Unavailable(error.to_string()))?;
         }
         OutputDirectory::new(&root, &state, self.installation.clone())
+    }
+
+    async fn resource(&self, level: Option<ResourceLevel>, path: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        let world = self.world();
+        let levels = level.map_or_else(|| LEVELS.to_vec(), |level| vec![level]);
+        let found = levels.into_iter().find_map(|level| world.resources.get(&(level_name(level), path.to_string())));
+        found.cloned().ok_or(ResourceError::NotFound)
+    }
+
+    async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        let world = self.world();
+        let of_level =
+            world.resources.iter().filter(|((of, path), _)| *of == level_name(level) && path.starts_with(prefix));
+        let entry = |((_, path), content): (&(&str, String), &Vec<u8>)| {
+            (path.clone(), u64::try_from(content.len()).unwrap_or(u64::MAX))
+        };
+        Ok(of_level.map(entry).collect())
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

@@ -12,11 +12,12 @@ use pilothouse_core::delivery::{Cause, DeliveryId};
 use pilothouse_core::event::{EventBuilder, json};
 use pilothouse_core::grant::EffectiveGrants;
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName};
+use pilothouse_core::resource::FilePath;
 use pilothouse_core::scope::Place;
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
 use pilothouse_runtime::{
-    Call, CallContext, Connection, EmitError, JobError, JobRequest, JobStatus, Plugin, Runtime, RuntimeConfig,
-    Services, Settings,
+    Call, CallContext, Connection, EmitError, JobError, JobRequest, JobStatus, Plugin, ResourceError, ResourceLevel,
+    Runtime, RuntimeConfig, Services, Settings,
 };
 
 use crate::bare::Bare;
@@ -56,6 +57,14 @@ impl Services for Nothing {
 
     fn output_directory(&self, name: &OutputName) -> Result<OutputDirectory, OutputError> {
         Err(OutputError::Unavailable(format!("no directory `{name}`")))
+    }
+
+    async fn resource(&self, _: Option<ResourceLevel>, _: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        Err(ResourceError::NotFound)
+    }
+
+    async fn resources(&self, _: ResourceLevel, _: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        Ok(Vec::new())
     }
 
     async fn prepare_job(&self, _: JobRequest) -> Result<String, JobError> {

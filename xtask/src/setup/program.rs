@@ -42,7 +42,7 @@ use Proof::{File, Program, PythonModule};
 use Purpose::{Demo, Test};
 
 /// Everything beyond the Rust toolchain, in the order in which people are told about it.
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 15] = [
     need(Demo, Program(&["prometheus"]), "prometheus", "the metrics server that the plugin `prometheus` drives"),
     need(Demo, Program(&["jmeter"]), "jmeter", "the load generator that the plugin `jmeter` runs"),
     // Debian packs JMeter's HTTP sampler apart from it; a JMeter from elsewhere has it inside.
@@ -60,7 +60,13 @@ const NEEDS: [Need; 14] = [
         "prometheus-alertmanager",
         "takes the alerts of generated rules",
     ),
-    need(Test, Program(&["git"]), "git", "lists the files that `cargo xtask tidy` reads"),
+    need(
+        Test,
+        Program(&["git"]),
+        "git",
+        "serves and clones the upstreams of projects, and lists the files that tidy reads",
+    ),
+    need(Test, Program(&["ansible-playbook"]), "ansible-core", "deploys, as a job of the plugin `job`"),
     need(Test, Program(&["clang-19"]), "clang-19", "compiles the C guest"),
     need(Test, Program(&["wasm-ld-19"]), "lld-19", "links the C guest"),
     need(Test, File(&["/usr/lib/wasm32-wasi/libc.a"]), "wasi-libc", "the C guest's standard library"),

@@ -16,6 +16,9 @@ pub enum GrantError {
     /// A network of the grants is wrong; the operator's mistake.
     #[error("the grants' `networks` are invalid")]
     Network(#[source] NetworkError),
+    /// The `match` of a task is wrong; the operator's mistake.
+    #[error("the grants' `tasks.{0}` is invalid: {1}")]
+    Task(String, String),
     /// A rule of the manifest is wrong; the plugin author's mistake.
     #[error("the manifest's `http` is invalid")]
     ManifestHttp(#[source] HostRuleError),
@@ -39,6 +42,8 @@ pub struct EffectiveGrants {
     pub outputs: BTreeMap<OutputName, OutputName>,
     /// Whether it may keep state between deliveries.
     pub keyvalue: bool,
+    /// Whether it may read the files of the project in hand.
+    pub resources: bool,
     /// What its calls may use.
     pub limits: Limits,
 }
@@ -65,16 +70,31 @@ impl EffectiveGrants {
         let mut notes = Vec::new();
         let http = intersect(&asked, &granted, &mut notes);
         let connections = asked_only("connections", &manifest.connections, &grants.connections, &mut notes);
-        let jobs = asked_only("jobs", &manifest.jobs, &grants.jobs, &mut notes);
+        let jobs = match &manifest.any_job {
+            Some(_) => grants.jobs.clone(),
+            None => asked_only("jobs", &manifest.jobs, &grants.jobs, &mut notes),
+        };
+        for (name, task) in &grants.tasks {
+            if manifest.any_task.is_none() {
+                notes.push(format!(
+                    "`tasks.{name}` is granted but the plugin takes only its own tasks; it has no effect"
+                ));
+            }
+            task.data_match.check().map_err(|error| GrantError::Task(name.to_string(), error.to_string()))?;
+        }
         let outputs = asked_only("outputs", &manifest.outputs, &grants.outputs, &mut notes);
         if grants.keyvalue && manifest.keyvalue.is_none() {
             notes.push("`keyvalue` is granted but the plugin does not ask for it; it has no effect".to_owned());
+        }
+        if grants.resources && manifest.resources.is_none() {
+            notes.push("`resources` is granted but the plugin does not ask for it; it has no effect".to_owned());
         }
         let wanted = grants.limits.over(&manifest.limits.over(&LIMITS_DEFAULT));
         let (limits, cuts) = wanted.under(&ceiling.0);
         notes.extend(cuts);
         let keyvalue = grants.keyvalue && manifest.keyvalue.is_some();
-        Ok((Self { http, networks, connections, jobs, outputs, keyvalue, limits }, notes))
+        let resources = grants.resources && manifest.resources.is_some();
+        Ok((Self { http, networks, connections, jobs, outputs, keyvalue, resources, limits }, notes))
     }
 }
 
@@ -136,10 +156,19 @@ fn asked_only<N: Ord + Clone + Display>(
 pub fn missing_grants(manifest: &Manifest, grants: &Grants) -> Vec<String> {
     let mut missing = missing_http(manifest, grants);
     missing_named("connection", "connections", &manifest.connections, &grants.connections, &mut missing);
+    if let Some(request) = manifest.any_task.as_ref().filter(|_| grants.tasks.is_empty()) {
+        missing.push(format!("tasks to execute ({}); to grant one: tasks.NAME = {{}}", request.reason));
+    }
+    if let Some(request) = manifest.any_job.as_ref().filter(|_| grants.jobs.is_empty()) {
+        missing.push(format!("job templates ({}); to grant one: jobs.NAME = \"NAME\"", request.reason));
+    }
     missing_named("job template", "jobs", &manifest.jobs, &grants.jobs, &mut missing);
     missing_named("output directory", "outputs", &manifest.outputs, &grants.outputs, &mut missing);
     if let Some(request) = manifest.keyvalue.as_ref().filter(|_| !grants.keyvalue) {
         missing.push(format!("key-value state ({}); to grant it: keyvalue = true", request.reason));
+    }
+    if let Some(request) = manifest.resources.as_ref().filter(|_| !grants.resources) {
+        missing.push(format!("the files of projects ({}); to grant them: resources = true", request.reason));
     }
     missing
 }
@@ -189,6 +218,7 @@ mod tests {
         job = [{ name = "load", reason = "runs tests", optional = true }]
         outputs = [{ name = "rules", reason = "writes rules" }]
         keyvalue = { reason = "remembers" }
+        resources = { reason = "reads files" }
         limits = { memory = "128MiB", cpu = "20s" }
     "#;
 
@@ -263,7 +293,7 @@ mod tests {
         assert_eq!(
             file,
             "http = [\"https://*.example.com\", \"https://api.other.io\"]\nconnections.chat = \"chat\"\njobs.load = \"load\"\n\
-             outputs.rules = \"rules\"\nkeyvalue = true\n"
+             outputs.rules = \"rules\"\nkeyvalue = true\nresources = true\n"
         );
         assert_eq!(missing_grants(&manifest, &toml::from_str(&file).unwrap()), Vec::<String>::new());
     }

@@ -17,8 +17,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::filter::DataMatch;
 use crate::manifest::LimitsRequest;
-use crate::name::{ConnectionName, OutputName, TemplateName};
+use crate::name::{ConnectionName, OutputName, TaskName, TemplateName};
+use crate::quantity::Span;
 
 /// The grants of one installation, as in its grants file (TOML) and in the API (JSON).
 ///
@@ -37,6 +39,9 @@ pub struct Grants {
     /// Connections, by the plugin's name for them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<ConnectionName, ConnectionName>,
+    /// Tasks that a plugin executes which takes any (`any-task` in its manifest).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<TaskName, TaskGrant>,
     /// Job templates, by the plugin's name for them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs: BTreeMap<TemplateName, TemplateName>,
@@ -46,6 +51,22 @@ pub struct Grants {
     /// Whether the plugin may keep state between deliveries.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keyvalue: bool,
+    /// Whether the plugin may read the files of the project that an event in hand belongs to.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resources: bool,
     /// Limits that replace what the manifest asks for; the operator's ceiling still holds.
     pub limits: LimitsRequest,
+}
+
+/// A task that a plugin is to execute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TaskGrant {
+    /// JSON pointers into the trigger's `data`, each with the values accepted, so that of several executors of one task the
+    /// meant one is bound.
+    #[serde(rename = "match", skip_serializing_if = "DataMatch::is_empty")]
+    pub data_match: DataMatch,
+    /// Longest time from the trigger to the answer. Default [`crate::task::FINISH_TIMEOUT_DEFAULT`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_timeout: Option<Span>,
 }

@@ -42,8 +42,16 @@ impl Manifest {
         check_named(report, "connection", self.connections.iter().map(|it| (&it.name, &it.reason)));
         check_named(report, "job", self.jobs.iter().map(|it| (&it.name, &it.reason)));
         check_named(report, "outputs", self.outputs.iter().map(|it| (&it.name, &it.reason)));
-        if let Some(keyvalue) = &self.keyvalue {
-            check_sentence(report, &[Step::Key("keyvalue"), Step::Key("reason")], &keyvalue.reason);
+        let reasons = [
+            ("any-task", &self.any_task),
+            ("any-job", &self.any_job),
+            ("keyvalue", &self.keyvalue),
+            ("resources", &self.resources),
+        ];
+        for (table, request) in reasons {
+            if let Some(request) = request {
+                check_sentence(report, &[Step::Key(table), Step::Key("reason")], &request.reason);
+            }
         }
         if let Some(name) = self.limits.zero() {
             report.add(&[Step::Key("limits"), Step::Key(name)], "is zero, so the plugin could never run");

@@ -38,6 +38,9 @@ pub struct Manifest {
     /// Tasks that it executes.
     #[serde(default, rename = "task", skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskRequest>,
+    /// That it executes whatever tasks the operator names in the grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub any_task: Option<ReasonRequest>,
     /// Events that it observes.
     #[serde(default, rename = "subscribe", skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<SubscriptionRequest>,
@@ -56,12 +59,18 @@ pub struct Manifest {
     /// Job templates asked for.
     #[serde(default, rename = "job", skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<NamedRequest<TemplateName>>,
+    /// That it uses whatever job templates the operator names in the grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub any_job: Option<ReasonRequest>,
     /// Output directories asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<NamedRequest<OutputName>>,
     /// Key-value state asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keyvalue: Option<KeyvalueRequest>,
+    pub keyvalue: Option<ReasonRequest>,
+    /// The project's files asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ReasonRequest>,
     /// Limits that it would like.
     #[serde(default)]
     pub limits: LimitsRequest,
@@ -137,10 +146,10 @@ pub struct NamedRequest<N> {
     pub optional: bool,
 }
 
-/// Key-value state asked for.
+/// A thing asked for that needs no name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct KeyvalueRequest {
+pub struct ReasonRequest {
     /// Why, for the operator.
     pub reason: String,
 }

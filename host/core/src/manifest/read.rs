@@ -147,14 +147,17 @@ const TOP: Keys = Keys {
         "licence",
         "emits",
         "task",
+        "any-task",
         "subscribe",
         "order",
         "settings",
         "http",
         "connection",
         "job",
+        "any-job",
         "outputs",
         "keyvalue",
+        "resources",
         "limits",
     ],
     below: &[
@@ -165,7 +168,10 @@ const TOP: Keys = Keys {
         ("connection", NAMED),
         ("job", NAMED),
         ("outputs", NAMED),
+        ("any-task", leaf(&["reason"])),
+        ("any-job", leaf(&["reason"])),
         ("keyvalue", leaf(&["reason"])),
+        ("resources", leaf(&["reason"])),
         ("limits", leaf(&["memory", "cpu", "timeout", "concurrency", "attempts", "log"])),
     ],
 };
@@ -267,7 +273,7 @@ mod tests {
                 "line 5, column 1: unknown key `license`; did you mean `licence`?",
                 "line 8, column 1: `task[0]`: unknown key `finish-timout`; did you mean `finish-timeout`?",
                 "line 9, column 2: unknown key `nothing`; the keys here are name, version, description, licence, emits, \
-                 task, subscribe, order, settings, http, connection, job, outputs, keyvalue, limits",
+                 task, any-task, subscribe, order, settings, http, connection, job, any-job, outputs, keyvalue, resources, limits",
             ]
         );
     }
@@ -303,7 +309,9 @@ mod tests {
         assert_eq!(keys::<super::super::SettingsRequest>(), below("settings"));
         assert_eq!(keys::<super::super::HttpRequest>(), below("http"));
         assert_eq!(keys::<super::super::NamedRequest<String>>(), below("job"));
-        assert_eq!(keys::<super::super::KeyvalueRequest>(), below("keyvalue"));
+        for table in ["any-task", "any-job", "keyvalue", "resources"] {
+            assert_eq!(keys::<super::super::ReasonRequest>(), below(table));
+        }
         assert_eq!(keys::<super::super::LimitsRequest>(), below("limits"));
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::EventBuilder;
+use crate::grant::Grants;
 
 fn installation(name: &str) -> InstallationName {
     InstallationName::new(name).unwrap()
@@ -184,13 +185,31 @@ fn the_subscribers_of_a_plugin_come_from_its_manifest() {
         "#,
     )
     .unwrap();
-    let subscribers = Subscriber::of_plugin(&manifest, &installation("x"), &Scope::default());
+    let subscribers = Subscriber::of_plugin(&manifest, &Grants::default(), &installation("x"), &Scope::default());
     let timeouts = subscribers.iter().map(|it| match &it.kind {
         SubscriberKind::Executor { finish_timeout, .. } => Some(finish_timeout.as_secs()),
         SubscriberKind::Observer { own_events, .. } => own_events.then_some(0),
     });
     assert_eq!(timeouts.collect::<Vec<_>>(), [Some(300), Some(3_600), Some(0)]);
     assert!(subscribers.iter().all(|it| it.order == Order::Key));
+}
+
+#[test]
+fn a_plugin_that_takes_any_task_executes_those_that_the_operator_names_and_no_other_plugin_does() {
+    let text = |any: &str| format!("name = \"demo\"\nversion = \"1.0.0\"\ndescription = \"Shows.\"\n{any}");
+    let grants: Grants =
+        toml::from_str("[tasks.action]\nmatch = { \"/action/action\" = [\"scale\"] }\n[tasks.release]").unwrap();
+    let tasks = |any: &str| {
+        let manifest: Manifest = toml::from_str(&text(any)).unwrap();
+        let subscribers = Subscriber::of_plugin(&manifest, &grants, &installation("x"), &Scope::default());
+        let named = subscribers.iter().map(|it| match &it.kind {
+            SubscriberKind::Executor { task, data_match, .. } => (task.to_string(), data_match.is_empty()),
+            SubscriberKind::Observer { .. } => panic!("it observes nothing"),
+        });
+        named.collect::<Vec<_>>()
+    };
+    assert_eq!(tasks("any-task = { reason = \"r\" }"), [("action".to_owned(), false), ("release".to_owned(), true)]);
+    assert_eq!(tasks(""), []);
 }
 
 /// Few words, so that filters and events meet often.

@@ -82,7 +82,7 @@ impl Installation {
         if self.row.removal.is_some() {
             return Vec::new();
         }
-        Subscriber::of_plugin(&self.manifest, &self.name, &self.row.scope)
+        Subscriber::of_plugin(&self.manifest, &self.row.grants, &self.name, &self.row.scope)
     }
 }
 

@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use pilothouse_core::delivery::DeliveryId;
 use pilothouse_core::event::EventBuilder;
-use pilothouse_core::name::{ConnectionName, OutputName};
+use pilothouse_core::keptn::COMMIT_EXTENSION;
+use pilothouse_core::name::{ConnectionName, OutputName, ServiceName, StageName};
+use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
-use pilothouse_runtime::{Connection, EmitError, JobError, JobRequest, JobStatus, Services};
+use pilothouse_runtime::{
+    Connection, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services,
+};
 use pilothouse_store::{Batch, EventRow, StoreError};
 use tokio::io::AsyncRead;
 
@@ -19,6 +23,8 @@ use super::plan::plan;
 use super::settle::{EventMaker, InHand};
 use super::task_flow::TaskInHand;
 
+/// Most files of one listing.
+const RESOURCE_ENTRIES_MAX: usize = 1_000;
 /// How often an emitted event that was routed against subscriptions which changed meanwhile is routed again.
 const EMIT_ATTEMPTS_MAX: u32 = 16;
 
@@ -58,6 +64,40 @@ impl CallServices {
         let scope = scope(&event, task.as_ref());
         Self { inner, installation, in_hand, event, task, scope }
     }
+}
+
+impl CallServices {
+    /// Returns the project in hand, and the stage and the service, where there is one.
+    fn place(&self) -> Result<(String, Option<StageName>, Option<ServiceName>), ResourceError> {
+        let place = self.task.as_ref().map_or(&self.event.place, |task| &task.task.place);
+        let missing = || ResourceError::Invalid("the event in hand belongs to no project".to_owned());
+        let project = place.project.clone().ok_or_else(missing)?;
+        let stage = place.stage.as_deref().and_then(|name| StageName::new(name).ok());
+        let service = place.service.as_deref().and_then(|name| ServiceName::new(name).ok());
+        Ok((project, stage, service))
+    }
+
+    /// Returns the commit of the run in hand: what the task's trigger says, else the event.
+    fn commit(&self) -> Option<&str> {
+        let event = self.task.as_ref().map_or(&self.event.event, |task| &task.trigger.event);
+        event.extension_str(COMMIT_EXTENSION).filter(|commit| !commit.is_empty())
+    }
+}
+
+fn folder(
+    level: ResourceLevel,
+    stage: Option<StageName>,
+    service: Option<ServiceName>,
+) -> Result<Folder, ResourceError> {
+    let needed = |what: &str| ResourceError::Invalid(format!("the event in hand belongs to no {what}"));
+    let of_stage = || stage.clone().map(Some).ok_or_else(|| needed("stage"));
+    let of_service = || service.clone().map(Some).ok_or_else(|| needed("service"));
+    Ok(match level {
+        ResourceLevel::Project => Folder { stage: None, service: None },
+        ResourceLevel::Stage => Folder { stage: of_stage()?, service: None },
+        ResourceLevel::Service => Folder { stage: None, service: of_service()? },
+        ResourceLevel::ServiceInStage => Folder { stage: of_stage()?, service: of_service()? },
+    })
 }
 
 /// Returns the scope of key-value state: the project of the task in hand, else of the event.
@@ -124,6 +164,22 @@ impl Services for CallServices {
         let root = self.inner.resources.output_directory(operator_name).map_err(OutputError::Unavailable)?;
         let ledger = self.inner.outputs_dir.join(operator_name.as_str());
         OutputDirectory::new(&root, &ledger, self.installation.name.clone())
+    }
+
+    async fn resource(&self, level: Option<ResourceLevel>, path: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        let (project, stage, service) = self.place()?;
+        let folders = match level {
+            None => Folder { stage, service }.lookup(),
+            Some(level) => vec![folder(level, stage, service)?],
+        };
+        self.inner.sequencer.projects.file(&project, self.commit(), &folders, path).await
+    }
+
+    async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        let (project, stage, service) = self.place()?;
+        let folder = folder(level, stage, service)?;
+        let projects = &self.inner.sequencer.projects;
+        projects.files(&project, self.commit(), &folder, prefix, RESOURCE_ENTRIES_MAX).await
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

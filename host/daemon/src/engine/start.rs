@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
 use super::installation::Snapshot;
-use super::sequencer::{Sequencer, ShipyardSource};
+use super::sequencer::{ProjectSource, Sequencer};
 use super::services::Resources;
 use super::telemetry::Telemetry;
 use super::{Engine, Inner};
@@ -32,8 +32,8 @@ pub struct EngineConfig {
     pub clock: Arc<dyn Clock>,
     /// Resolves connections and output directories.
     pub resources: Arc<dyn Resources>,
-    /// Reads the shipyards of projects.
-    pub shipyards: Arc<dyn ShipyardSource>,
+    /// Reads the files of projects.
+    pub project_files: Arc<dyn ProjectSource>,
     /// Runs jobs.
     pub jobs: Arc<dyn JobRunner>,
     /// Ends of jobs, from the runner.
@@ -100,7 +100,7 @@ impl Engine {
             permits: Arc::new(Semaphore::new(permits)),
             permits_max: permits,
             timers_changed: Notify::new(),
-            sequencer: Sequencer::new(config.shipyards),
+            sequencer: Sequencer::new(config.project_files),
             settled,
             jitter_state: AtomicU64::new(now.as_millis().unsigned_abs()),
             stopping: CancellationToken::new(),

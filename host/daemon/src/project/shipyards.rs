@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use pilothouse_core::name::ProjectName;
+use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_core::sequence::Resolved;
 use pilothouse_core::shipyard::{self, SHIPYARD_FILE, Shipyard};
+use pilothouse_runtime::ResourceError;
 use pilothouse_store::{StateKey, Store, StoreError};
 
+use super::FILES_MAX;
 use super::row::PROJECT_KIND;
-use crate::engine::sequencer::ShipyardSource;
+use crate::engine::sequencer::ProjectSource;
 use crate::git::{CommitId, GitError, Repositories};
 
 /// Shipyards kept in memory; one of 20 sequences takes about 20 KiB.
@@ -18,8 +21,8 @@ const CACHED_MAX: usize = 512;
 
 type Read = Result<Arc<Shipyard>, String>;
 
-/// The shipyards of the projects that a store knows.
-pub struct KnownShipyards {
+/// The files of the projects that a store knows.
+pub struct KnownProjects {
     /// The rows of projects.
     pub store: Arc<dyn Store>,
     /// Their files.
@@ -27,7 +30,7 @@ pub struct KnownShipyards {
 }
 
 #[async_trait]
-impl ShipyardSource for KnownShipyards {
+impl ProjectSource for KnownProjects {
     async fn shipyard(&self, project: &str, commit: Option<&str>) -> Result<Resolved, StoreError> {
         let unknown = || format!("there is no project `{project}`");
         let Ok(name) = ProjectName::new(project) else { return Ok(Err(unknown())) };
@@ -44,6 +47,76 @@ impl ShipyardSource for KnownShipyards {
         };
         let found = self.shipyards.at(&name, commit.as_ref()).await;
         Ok(found.map(|(commit, shipyard)| (commit.to_string(), shipyard)).map_err(|error| error.reason))
+    }
+
+    async fn file(
+        &self,
+        project: &str,
+        commit: Option<&str>,
+        folders: &[Folder],
+        path: &FilePath,
+    ) -> Result<Vec<u8>, ResourceError> {
+        let (name, commit) = self.known(project, commit).await?;
+        let paths: Vec<String> = folders.iter().map(|folder| format!("{}{path}", folder.prefix())).collect();
+        let found = self.shipyards.repositories.read(&name, move |git| {
+            let commit = commit.map_or_else(|| git.present(), Ok)?;
+            for path in &paths {
+                if let Some(content) = git.file(&commit, path)? {
+                    return Ok(Some(content));
+                }
+            }
+            Ok(None)
+        });
+        found.await.map_err(unreadable)?.ok_or(ResourceError::NotFound)
+    }
+
+    async fn files(
+        &self,
+        project: &str,
+        commit: Option<&str>,
+        folder: &Folder,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>, ResourceError> {
+        let (name, commit) = self.known(project, commit).await?;
+        let base = folder.prefix();
+        let whole = folder.clone();
+        let (base, prefix) = (base.clone(), format!("{base}{prefix}"));
+        let found = self.shipyards.repositories.read(&name, move |git| {
+            let commit = commit.map_or_else(|| git.present(), Ok)?;
+            git.files(&commit, &base, FILES_MAX).map(|files| (files, base))
+        });
+        let (files, base) = found.await.map_err(unreadable)?;
+        // The files of a folder below are another level's.
+        let own =
+            files.into_iter().filter(|file| file.path.starts_with(&prefix) && Folder::of_path(&file.path).0 == whole);
+        let cut = |path: &str| path.strip_prefix(&base).unwrap_or(path).to_owned();
+        Ok(own.map(|file| (cut(&file.path), file.size)).take(limit).collect())
+    }
+}
+
+impl KnownProjects {
+    async fn known(
+        &self,
+        project: &str,
+        commit: Option<&str>,
+    ) -> Result<(ProjectName, Option<CommitId>), ResourceError> {
+        let unknown = || ResourceError::Invalid(format!("there is no project `{project}`"));
+        let name = ProjectName::new(project).map_err(|_| unknown())?;
+        let row = self.store.state(&StateKey::new(PROJECT_KIND, project)).await;
+        row.map_err(|error| ResourceError::Unavailable(error.to_string()))?.ok_or_else(unknown)?;
+        let commit = commit.map(|text| {
+            CommitId::parse(text)
+                .ok_or_else(|| ResourceError::Invalid("`gitcommitid` is not the id of a commit".to_owned()))
+        });
+        Ok((name, commit.transpose()?))
+    }
+}
+
+fn unreadable(error: GitError) -> ResourceError {
+    match error {
+        GitError::NoCommit(_) | GitError::NoRepository(_) => ResourceError::Invalid(error.to_string()),
+        _ => ResourceError::Unavailable(error.to_string()),
     }
 }
 

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::grant::{EffectiveGrants, HostRule, Network};
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName};
+use pilothouse_core::resource::FilePath;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
@@ -22,7 +23,7 @@ use super::{Clients, Egress};
 use crate::log::CallLog;
 use crate::outputs::{OutputDirectory, OutputError};
 use crate::services::NoServices;
-use crate::{Connection, EmitError, JobError, JobRequest, JobStatus, Services};
+use crate::{Connection, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services};
 
 /// A server that records what it gets and answers every request alike.
 struct Server {
@@ -104,6 +105,14 @@ impl Services for OneConnection {
     fn output_directory(&self, operator_name: &OutputName) -> Result<OutputDirectory, OutputError> {
         NoServices.output_directory(operator_name)
     }
+    async fn resource(&self, level: Option<ResourceLevel>, path: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        NoServices.resource(level, path).await
+    }
+
+    async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        NoServices.resources(level, prefix).await
+    }
+
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {
         NoServices.prepare_job(request).await
     }

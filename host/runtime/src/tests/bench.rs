@@ -8,14 +8,15 @@ use pilothouse_core::delivery::{Cause, DeliveryId};
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::grant::EffectiveGrants;
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName, TaskName};
+use pilothouse_core::resource::FilePath;
 use pilothouse_core::scope::Place;
 
 use super::guest::Guest;
 use crate::outputs::{OutputDirectory, OutputError};
 use crate::services::NoServices;
 use crate::{
-    Call, CallContext, CallReport, Connection, EmitError, JobError, JobRequest, JobStatus, Plugin, Runtime,
-    RuntimeConfig, Services, Settings, TaskInfo,
+    Call, CallContext, CallReport, Connection, EmitError, JobError, JobRequest, JobStatus, Plugin, ResourceError,
+    ResourceLevel, Runtime, RuntimeConfig, Services, Settings, TaskInfo,
 };
 
 /// What a key of the store does when it is read.
@@ -57,6 +58,14 @@ impl Services for Memory {
 
     fn output_directory(&self, operator_name: &OutputName) -> Result<OutputDirectory, OutputError> {
         NoServices.output_directory(operator_name)
+    }
+
+    async fn resource(&self, level: Option<ResourceLevel>, path: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        NoServices.resource(level, path).await
+    }
+
+    async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        NoServices.resources(level, prefix).await
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

@@ -88,7 +88,11 @@ fn asked(manifest: &Manifest) -> Vec<String> {
         .iter()
         .map(|one| format!("the output folder `{}`{}: {}", one.name, optional(one.optional), one.reason));
     let keyvalue = manifest.keyvalue.iter().map(|one| format!("state between deliveries: {}", one.reason));
-    http.chain(connections).chain(jobs).chain(outputs).chain(keyvalue).collect()
+    let resources = manifest.resources.iter().map(|one| format!("the files of projects: {}", one.reason));
+    let any_task = manifest.any_task.iter().map(|one| format!("tasks that you name: {}", one.reason));
+    let any_job = manifest.any_job.iter().map(|one| format!("job templates that you name: {}", one.reason));
+    let named = any_task.chain(http).chain(connections).chain(any_job).chain(jobs).chain(outputs);
+    named.chain(keyvalue).chain(resources).collect()
 }
 
 /// Says what grants give, and what they leave out.
@@ -104,10 +108,19 @@ pub(super) fn describe_grants(manifest: &Manifest, grants: &Grants) -> Vec<Strin
     let outputs =
         grants.outputs.iter().map(|(plugin, operator)| pairs("the output folder", plugin.as_str(), operator.as_str()));
     let keyvalue = grants.keyvalue.then(|| "state between deliveries".to_owned());
+    let tasks = grants.tasks.keys().map(|task| format!("the task `{task}`"));
+    let resources = grants.resources.then(|| "the files of projects".to_owned());
     section(
         &mut lines,
         "It is given",
-        http.chain(networks).chain(connections).chain(jobs).chain(outputs).chain(keyvalue),
+        tasks
+            .chain(http)
+            .chain(networks)
+            .chain(connections)
+            .chain(jobs)
+            .chain(outputs)
+            .chain(keyvalue)
+            .chain(resources),
     );
     if lines.is_empty() {
         lines.push("It is given nothing.".to_owned());
@@ -121,10 +134,12 @@ pub(super) fn everything(manifest: &Manifest) -> Grants {
     Grants {
         http: manifest.http.iter().flat_map(|http| http.hosts.iter().cloned()).collect(),
         networks: Vec::new(),
+        tasks: std::collections::BTreeMap::new(),
         connections: manifest.connections.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
         jobs: manifest.jobs.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
         outputs: manifest.outputs.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
         keyvalue: manifest.keyvalue.is_some(),
+        resources: manifest.resources.is_some(),
         limits: pilothouse_core::manifest::LimitsRequest::default(),
     }
 }

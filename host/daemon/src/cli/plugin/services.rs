@@ -5,8 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName};
+use pilothouse_core::resource::FilePath;
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
-use pilothouse_runtime::{Connection, EmitError, JobError, JobRequest, JobStatus, Services};
+use pilothouse_runtime::{
+    Connection, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services,
+};
 use tempfile::TempDir;
 use tokio::io::AsyncRead;
 
@@ -40,6 +43,12 @@ fn no_jobs() -> JobError {
     )
 }
 
+fn no_files() -> ResourceError {
+    ResourceError::Unavailable(
+        "`plugin run` has no project; install the plugin on a host, or use pilothouse-testing".to_owned(),
+    )
+}
+
 #[async_trait::async_trait]
 impl Services for LocalServices {
     async fn emit(&self, _index: u32, event: EventBuilder) -> Result<(), EmitError> {
@@ -63,6 +72,14 @@ impl Services for LocalServices {
     fn output_directory(&self, operator_name: &OutputName) -> Result<OutputDirectory, OutputError> {
         let root = self.resources.output_directory(operator_name).map_err(OutputError::Unavailable)?;
         OutputDirectory::new(&root, &self.ledger.path().join(operator_name.as_str()), self.installation.clone())
+    }
+
+    async fn resource(&self, _level: Option<ResourceLevel>, _path: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        Err(no_files())
+    }
+
+    async fn resources(&self, _level: ResourceLevel, _prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        Err(no_files())
     }
 
     async fn prepare_job(&self, _request: JobRequest) -> Result<String, JobError> {

@@ -20,7 +20,7 @@ impl Inner {
         let decision = loop {
             match decide(&draft.loaded.rows, input, draft.batch.now) {
                 Ok(decision) => break decision,
-                Err(need) => draft.loaded.load(need, self.store.as_ref(), self.sequencer.shipyards.as_ref()).await?,
+                Err(need) => draft.loaded.load(need, self.store.as_ref(), self.sequencer.projects.as_ref()).await?,
             }
         };
         let cancels = decision.actions.iter().any(|action| matches!(action, Action::CancelTask { .. }));

@@ -19,7 +19,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pilothouse_core::delivery::FailureKind;
 use pilothouse_core::name::InstallationName;
+use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_core::sequence::{Input, Resolved};
+use pilothouse_runtime::ResourceError;
 use pilothouse_store::{Batch, DeliveryRow, Settlement, StoreError, TimerWrite};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -46,14 +48,39 @@ const SLEEP_MAX: Duration = Duration::from_secs(5);
 /// Wait after a failed read or commit.
 const STORE_ERROR_WAIT: Duration = Duration::from_millis(500);
 
-/// Reads the shipyards of projects.
+/// Reads the files of projects.
 #[async_trait]
-pub trait ShipyardSource: Send + Sync {
+pub trait ProjectSource: Send + Sync {
     /// Returns the shipyard of a project at a commit, or at the present one; or why it cannot be had, for people.
     ///
     /// # Errors
     /// The store could not be read: it is asked again later.
     async fn shipyard(&self, project: &str, commit: Option<&str>) -> Result<Resolved, StoreError>;
+
+    /// Reads a file of a project at a commit, or at the present one: from the first of the folders that has it.
+    ///
+    /// # Errors
+    /// [`ResourceError`] says who is at fault.
+    async fn file(
+        &self,
+        project: &str,
+        commit: Option<&str>,
+        folders: &[Folder],
+        path: &FilePath,
+    ) -> Result<Vec<u8>, ResourceError>;
+
+    /// Lists the files of a folder whose paths in it begin with `prefix`, with their sizes; at most `limit`.
+    ///
+    /// # Errors
+    /// As for [`ProjectSource::file`].
+    async fn files(
+        &self,
+        project: &str,
+        commit: Option<&str>,
+        folder: &Folder,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>, ResourceError>;
 }
 
 /// A host without projects: no sequence begins.
@@ -61,9 +88,24 @@ pub trait ShipyardSource: Send + Sync {
 pub struct NoProjects;
 
 #[async_trait]
-impl ShipyardSource for NoProjects {
+impl ProjectSource for NoProjects {
     async fn shipyard(&self, project: &str, _: Option<&str>) -> Result<Resolved, StoreError> {
         Ok(Err(format!("there is no project `{project}`")))
+    }
+
+    async fn file(&self, _: &str, _: Option<&str>, _: &[Folder], _: &FilePath) -> Result<Vec<u8>, ResourceError> {
+        Err(ResourceError::NotFound)
+    }
+
+    async fn files(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        _: &Folder,
+        _: &str,
+        _: usize,
+    ) -> Result<Vec<(String, u64)>, ResourceError> {
+        Ok(Vec::new())
     }
 }
 
@@ -73,12 +115,12 @@ pub(super) struct Sequencer {
     pub(super) wake: Notify,
     /// One decision at a time.
     decider: tokio::sync::Mutex<()>,
-    shipyards: Arc<dyn ShipyardSource>,
+    pub(super) projects: Arc<dyn ProjectSource>,
 }
 
 impl Sequencer {
-    pub(super) fn new(shipyards: Arc<dyn ShipyardSource>) -> Self {
-        Self { wake: Notify::new(), decider: tokio::sync::Mutex::new(()), shipyards }
+    pub(super) fn new(projects: Arc<dyn ProjectSource>) -> Self {
+        Self { wake: Notify::new(), decider: tokio::sync::Mutex::new(()), projects }
     }
 }
 

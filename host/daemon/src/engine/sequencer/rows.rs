@@ -7,7 +7,7 @@ use pilothouse_store::{Batch, StateKey, StateWrite, Store};
 use uuid::Uuid;
 
 use super::index::{INDEX_KIND, Index};
-use super::{InputError, ShipyardSource};
+use super::{InputError, ProjectSource};
 
 /// Kind of the state rows of executions; the key is the id.
 pub(crate) const SEQUENCE_KIND: &str = "sequence";
@@ -32,7 +32,7 @@ impl Loaded {
         &mut self,
         need: Need,
         store: &dyn Store,
-        shipyards: &dyn ShipyardSource,
+        shipyards: &dyn ProjectSource,
     ) -> Result<(), InputError> {
         match need {
             Need::Execution(id) => {

@@ -26,6 +26,10 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("sdk/rust/src/log.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/log.rs"))),
     ("sdk/rust/src/outcome.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/outcome.rs"))),
     ("sdk/rust/src/outputs.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/outputs.rs"))),
+    (
+        "sdk/rust/src/resources.rs",
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/resources.rs")),
+    ),
     ("sdk/rust/src/settings.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/settings.rs"))),
     ("sdk/rust/src/shim.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/shim.rs"))),
     ("wit/delivery.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/delivery.wit"))),
@@ -90,6 +94,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("wit/handler.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/handler.wit"))),
     ("wit/jobs.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/jobs.wit"))),
     ("wit/outputs.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/outputs.wit"))),
+    ("wit/resources.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/resources.wit"))),
     ("wit/settings.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/settings.wit"))),
     ("wit/worlds.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/worlds.wit"))),
 ];
