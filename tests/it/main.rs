@@ -10,6 +10,7 @@
 
 mod crash;
 mod demo;
+mod executors;
 mod flow;
 mod hostile;
 mod job_plugin;

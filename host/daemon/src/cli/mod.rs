@@ -12,6 +12,7 @@ mod delivery;
 mod doctor;
 mod error;
 mod event;
+mod executor;
 mod plugin;
 mod project;
 mod resource;
@@ -96,6 +97,9 @@ enum Command {
     /// Trigger sequences, see what they wait for, pause, resume, abort and run them once more.
     #[command(subcommand)]
     Sequence(sequence::SequenceCommand),
+    /// See who executes which task, and register outside executors.
+    #[command(subcommand)]
+    Executor(executor::ExecutorCommand),
     /// Store and remove the texts that connections and upstreams sign in with.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -167,6 +171,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Service(command) => command.run(&global, terminal).await,
         Command::Resource(command) => command.run(&global, terminal).await,
         Command::Sequence(command) => command.run(&global, terminal).await,
+        Command::Executor(command) => command.run(&global, terminal).await,
         Command::Secret(command) => command.run(&global, terminal).await,
         Command::Plugin(command) => command.run(&global, terminal).await,
         Command::Connection(command) => command.run(&global, terminal).await,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pilothouse_core::delivery::{Cause, DeliveryId, FailureKind};
 use pilothouse_core::name::InstallationName;
 use pilothouse_core::task::Input;
-use pilothouse_store::{Attempt, Batch, DeliveryRow, Settled, Settlement, StoreError};
+use pilothouse_store::{Attempt, Batch, DeliveryRow, Settled, Settlement, StoreError, TimerWrite};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinSet;
 
@@ -80,6 +80,10 @@ impl Inner {
     pub(super) fn wake_lane(&self, name: &InstallationName) {
         if name.is_built_in() {
             self.sequencer.wake.notify_one();
+            return;
+        }
+        if self.snapshot.load().executors.contains_key(name) {
+            self.outside_wake.notify_waiters();
             return;
         }
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -193,12 +197,13 @@ impl Inner {
     ) -> Result<Vec<Claimed>, StoreError> {
         let pairs: Vec<(DeliveryRow, OwnedSemaphorePermit)> = picked.into_iter().zip(permits).collect();
         let rows: Vec<DeliveryRow> = pairs.iter().map(|(row, _)| row.clone()).collect();
-        if self.claim_rows(installation, &rows).await?.is_some() {
+        let attempts_max = installation.retry_policy().attempts_max;
+        if self.claim_rows(attempts_max, &rows, Vec::new()).await?.is_some() {
             return Ok(pairs.into_iter().map(|(row, permit)| Claimed { row: begun(row), permit }).collect());
         }
         let mut claimed = Vec::new();
         for (row, permit) in pairs {
-            match self.claim_rows(installation, std::slice::from_ref(&row)).await? {
+            match self.claim_rows(attempts_max, std::slice::from_ref(&row), Vec::new()).await? {
                 Some(()) => claimed.push(Claimed { row: begun(row), permit }),
                 None => lane.release(&row),
             }
@@ -208,11 +213,17 @@ impl Inner {
     }
 
     /// Commits the attempts, with `.started` where it is an executor's first. `None`: something was out of date.
-    async fn claim_rows(&self, installation: &Installation, rows: &[DeliveryRow]) -> Result<Option<()>, StoreError> {
+    pub(super) async fn claim_rows(
+        &self,
+        attempts_max: u32,
+        rows: &[DeliveryRow],
+        timers: Vec<TimerWrite>,
+    ) -> Result<Option<()>, StoreError> {
         let snapshot = self.snapshot.load_full();
         let mut batch = Batch::new(self.clock.now());
+        batch.timers = timers;
         for row in rows {
-            if row.attempts >= installation.retry_policy().attempts_max {
+            if row.attempts >= attempts_max {
                 // Only a host that stopped in the middle leaves a ready delivery with all its attempts used.
                 return self.give_up_interrupted(row).await.map(|()| None);
             }

@@ -22,6 +22,11 @@ impl Inner {
     /// See [`super::Engine::ingest`].
     pub(super) async fn ingest(&self, events: Vec<Event>, sender: &Sender) -> Result<Vec<Accepted>, IngestError> {
         let (begun_at, begun) = (self.clock.now(), Instant::now());
+        if let [event] = events.as_slice()
+            && let Some(accepted) = self.answered(event, sender).await?
+        {
+            return Ok(vec![accepted]);
+        }
         for (index, event) in events.iter().enumerate() {
             if let Err(error) = check(event, sender, index) {
                 self.record_refused_answer(event, sender, &error).await;
@@ -68,6 +73,15 @@ impl Inner {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Takes an event that is an outside executor's answer; one that is refused is recorded.
+    async fn answered(&self, event: &Event, sender: &Sender) -> Result<Option<Accepted>, IngestError> {
+        let answered = self.outside_answer(event, sender).await;
+        if let Err(error) = &answered {
+            self.record_refused_answer(event, sender, error).await;
+        }
+        answered
     }
 
     /// Routes all events; returns the batch, and the position in it of each event that was sent.
@@ -176,7 +190,7 @@ fn check(event: &Event, sender: &Sender, index: usize) -> Result<(), IngestError
         Some((task, TaskEventKind::Started | TaskEventKind::StatusChanged | TaskEventKind::Finished)) => forbidden(
             "answer-not-asked",
             format!(
-                "`{}` is an answer to a task `{task}` that the sender was not asked to do; only its bound executors answer",
+                "`{}` is an answer to a task `{task}` that the sender was not asked to do; only its bound executors answer, one event at a time",
                 event.ty()
             ),
         ),

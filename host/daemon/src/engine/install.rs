@@ -17,6 +17,7 @@ use pilothouse_store::{Batch, DeliveryFilter, Settlement, StateKey, StateWrite, 
 use super::Inner;
 use super::dispatch::unused;
 use super::installation::{INSTALLATION_KIND, Installation, InstallationRow, ROUTING_KIND, Removal, Snapshot};
+use super::outside::OutsideExecutor;
 use super::settle::InHand;
 use super::view::{InstallError, InstallRequest, InstallationView, RemoveError, Waiting};
 
@@ -70,6 +71,10 @@ impl Inner {
         request: InstallRequest,
         actor: &Actor,
     ) -> Result<InstallationView, InstallError> {
+        if self.snapshot.load().executors.contains_key(&request.name) {
+            let text = format!("`{}` is the name of an outside executor; choose another one", request.name);
+            return Err(InstallError::Invalid(vec![text]));
+        }
         if request.name.is_built_in() {
             let text = format!("`{}` is the name of a part of the host; choose another one", request.name);
             return Err(InstallError::Invalid(vec![text]));
@@ -152,25 +157,31 @@ impl Inner {
         revision: u64,
         row: Option<&InstallationRow>,
     ) -> Result<(), StoreError> {
+        let value = row.and_then(|row| serde_json::to_vec(row).ok());
+        let write = state(INSTALLATION_KIND, name.as_str(), revision, value);
+        self.replace_snapshot(old, installations, old.executors.clone(), write).await?;
+        self.wake_lane(name);
+        Ok(())
+    }
+
+    /// Commits one changed row with the next generation of the subscriptions, and swaps the snapshot.
+    pub(super) async fn replace_snapshot(
+        self: &Arc<Self>,
+        old: &Snapshot,
+        installations: BTreeMap<InstallationName, Arc<Installation>>,
+        executors: BTreeMap<InstallationName, Arc<OutsideExecutor>>,
+        write: StateWrite,
+    ) -> Result<(), StoreError> {
         let generation = old.generation() + 1;
         let mut batch = Batch::new(self.clock.now());
         batch.set_routing = Some(generation);
-        let state = |kind, key: &str, revision, value| StateWrite {
-            key: StateKey::new(kind, key),
-            revision,
-            value,
-            holds: None,
-            holds_own_event: false,
-        };
-        let value = row.and_then(|row| serde_json::to_vec(row).ok());
-        batch.states.push(state(INSTALLATION_KIND, name.as_str(), revision, value));
+        batch.states.push(write);
         let routing = self.store.state(&StateKey::new(ROUTING_KIND, "generation")).await?;
         let value = Some(generation.to_string().into_bytes());
         batch.states.push(state(ROUTING_KIND, "generation", routing.map_or(0, |it| it.revision), value));
         self.commit(batch).await?;
-        self.snapshot.store(Arc::new(Snapshot::new(generation, installations)));
+        self.snapshot.store(Arc::new(Snapshot::new(generation, installations, executors)));
         self.refresh_lanes();
-        self.wake_lane(name);
         Ok(())
     }
 
@@ -307,7 +318,7 @@ impl Inner {
                 }
             }
         }
-        Ok(Snapshot::new(generation, installations))
+        Ok(Snapshot::new(generation, installations, self.read_executors().await?))
     }
 
     async fn read_installation(&self, key: &str, revision: u64, value: &[u8]) -> Result<Installation, String> {
@@ -395,6 +406,10 @@ impl Inner {
             running,
         }
     }
+}
+
+fn state(kind: &'static str, key: &str, revision: u64, value: Option<Vec<u8>>) -> StateWrite {
+    StateWrite { key: StateKey::new(kind, key), revision, value, holds: None, holds_own_event: false }
 }
 
 /// Writes an error with its causes as one line.

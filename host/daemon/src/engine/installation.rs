@@ -14,6 +14,8 @@ use pilothouse_core::time::Timestamp;
 use pilothouse_runtime::{Plugin, Settings};
 use serde::{Deserialize, Serialize};
 
+use super::outside::OutsideExecutor;
+
 /// Kind of the state rows that installations are kept in.
 pub(super) const INSTALLATION_KIND: &str = "installation";
 /// Kind of the one state row with the generation of the subscriptions.
@@ -92,13 +94,20 @@ pub(super) struct Snapshot {
     pub(super) subscriptions: Subscriptions,
     /// Installations by name.
     pub(super) installations: BTreeMap<InstallationName, Arc<Installation>>,
+    /// Outside executors by name.
+    pub(super) executors: BTreeMap<InstallationName, Arc<OutsideExecutor>>,
 }
 
 impl Snapshot {
     /// Makes a snapshot.
-    pub(super) fn new(generation: u64, installations: BTreeMap<InstallationName, Arc<Installation>>) -> Self {
-        let subscribers = installations.values().flat_map(|installation| installation.subscribers()).collect();
-        Self { subscriptions: Subscriptions::new(generation, subscribers), installations }
+    pub(super) fn new(
+        generation: u64,
+        installations: BTreeMap<InstallationName, Arc<Installation>>,
+        executors: BTreeMap<InstallationName, Arc<OutsideExecutor>>,
+    ) -> Self {
+        let plugins = installations.values().flat_map(|installation| installation.subscribers());
+        let subscribers = plugins.chain(executors.values().flat_map(|executor| executor.subscribers())).collect();
+        Self { subscriptions: Subscriptions::new(generation, subscribers), installations, executors }
     }
 
     /// Returns the generation.

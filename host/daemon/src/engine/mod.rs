@@ -13,6 +13,7 @@ mod installation;
 mod job_flow;
 mod log;
 mod maintain;
+pub mod outside;
 mod plan;
 mod recent;
 pub mod sequencer;
@@ -85,6 +86,9 @@ struct Inner {
     permits_max: usize,
     timers_changed: Notify,
     sequencer: sequencer::Sequencer,
+    seen: outside::Seen,
+    /// Something may be owed to an outside executor.
+    outside_wake: Notify,
     /// Bumped whenever deliveries were settled.
     settled: watch::Sender<u64>,
     jitter_state: AtomicU64,
@@ -237,6 +241,49 @@ impl Engine {
         self.0.figures(project, since, until).await
     }
 
+    /// Registers an outside executor, or changes one.
+    ///
+    /// # Errors
+    /// The name is a plugin's, or a task is not as it must be.
+    pub async fn register_executor(
+        &self,
+        registration: outside::Registration,
+        actor: &Actor,
+    ) -> Result<(), outside::ExecutorError> {
+        self.0.register_executor(registration, actor).await
+    }
+
+    /// Removes an outside executor; what it has not answered is errored.
+    ///
+    /// # Errors
+    /// There is no such executor.
+    pub async fn remove_executor(&self, name: &InstallationName, actor: &Actor) -> Result<(), outside::ExecutorError> {
+        self.0.remove_executor(name, actor).await
+    }
+
+    /// Lists the executors: plugins, then outside clients.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn executors(&self) -> Result<Vec<outside::ExecutorView>, StoreError> {
+        self.0.executor_views().await
+    }
+
+    /// Hands tasks to an outside executor, at most `count`, for the time of a lease; waits for one, at most `wait`.
+    ///
+    /// # Errors
+    /// There is no such executor, or it is another token's.
+    pub async fn lease(
+        &self,
+        name: &InstallationName,
+        count: usize,
+        lease: std::time::Duration,
+        wait: std::time::Duration,
+        actor: &Actor,
+    ) -> Result<Vec<outside::LeaseView>, outside::ExecutorError> {
+        self.0.lease(name, count, lease, wait, actor).await
+    }
+
     /// Returns the time.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
@@ -378,7 +425,9 @@ impl Inner {
         if row.state != DeliveryState::Dead {
             return refused(format!("the delivery is {}, only dead letters can be redriven", row.state.as_str()));
         }
-        if self.installation(&row.consumer).is_none() && !row.consumer.is_built_in() {
+        let known =
+            self.installation(&row.consumer).is_some() || self.snapshot.load().executors.contains_key(&row.consumer);
+        if !known && !row.consumer.is_built_in() {
             return refused(format!(
                 "`{}` is not installed any more; install it under the same name first",
                 row.consumer

@@ -9,6 +9,7 @@ use pilothouse_core::task::Input;
 use pilothouse_store::{Batch, NewDelivery, StoreError, TimerRow, TimerWrite};
 
 use super::Inner;
+use super::outside::LEASE_TIMER;
 use super::sequencer::SEQUENCE_TIMER;
 
 /// Most timers that are handled in one round.
@@ -59,6 +60,9 @@ impl Inner {
         }
         if let Some(task) = timer.name.strip_prefix("start/") {
             return self.time_out_task(task, &timer.name, Input::StartTimedOut).await;
+        }
+        if let Some(rest) = timer.name.strip_prefix(LEASE_TIMER) {
+            return self.lease_ended(rest, &timer.name).await;
         }
         if let Some(execution) = timer.name.strip_prefix(SEQUENCE_TIMER).and_then(|id| id.parse().ok()) {
             return self.wake_execution(execution, &timer.name).await;

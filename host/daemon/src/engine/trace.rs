@@ -91,6 +91,12 @@ impl Inner {
         if row.consumer.is_built_in() {
             return Some("is decided about next".to_owned());
         }
+        if self.snapshot.load().executors.contains_key(&row.consumer) {
+            let seen = self.seen.get(&row.consumer).at;
+            let seen =
+                seen.map_or("not heard of since the host started".to_owned(), |at| format!("last heard of at {at}"));
+            return Some(format!("waits to be fetched by the outside executor `{}`, {seen}", row.consumer));
+        }
         let Some(installation) = self.installation(&row.consumer) else {
             return Some(format!("`{}` is not installed any more", row.consumer));
         };

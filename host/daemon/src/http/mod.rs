@@ -10,6 +10,7 @@ mod body;
 pub mod connections;
 pub mod deliveries;
 pub mod events;
+pub mod executors;
 mod guard;
 pub mod health;
 pub mod ingest;
@@ -236,6 +237,9 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/sequences/{id}/resume", post(sequences::resume))
         .route("/v1/sequences/{id}/abort", post(sequences::abort))
         .route("/v1/sequences/{id}/rerun", post(sequences::rerun))
+        .route("/v1/executors", get(executors::list))
+        .route("/v1/executors/{name}", put(executors::put).delete(executors::delete))
+        .route("/v1/executors/{name}/lease", post(executors::lease))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::put).delete(secrets::delete))
         .route("/v1/backup", post(backup::create))

@@ -5,8 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    backup, connections, deliveries, events, health, ingest, metrics, plugins, projects, resources, secrets, sequences,
-    tail, tasks, tokens, upstreams,
+    backup, connections, deliveries, events, executors, health, ingest, metrics, plugins, projects, resources, secrets,
+    sequences, tail, tasks, tokens, upstreams,
 };
 
 /// The description of every path.
@@ -25,6 +25,7 @@ use super::{
         upstreams::decide, secrets::list, secrets::put, secrets::delete,
         sequences::trigger, sequences::list, sequences::one, sequences::pause, sequences::resume, sequences::abort,
         sequences::rerun, sequences::figures,
+        executors::list, executors::put, executors::delete, executors::lease,
         health::healthz, health::readyz, metrics::scrape, openapi,
     ),
     security(("token" = [])),

@@ -184,6 +184,12 @@ impl Inner {
     fn executors(&self, task: &Task) -> String {
         let standing = task.executors.iter().map(|executor| {
             let name = &executor.installation;
+            if self.snapshot.load().executors.contains_key(name) {
+                let seen = self.seen.get(name).at;
+                let seen = seen
+                    .map_or("not heard of since the host started".to_owned(), |at| format!("last heard of at {at}"));
+                return format!("the outside executor `{name}` {}, {seen}", executor.state.describe());
+            }
             match self.installation(name) {
                 None => format!("`{name}` is not installed any more"),
                 Some(found) => match found.failure.load_full() {

@@ -71,6 +71,7 @@ async fn every_path_asks_for_a_right_that_a_stranger_to_it_does_not_have() {
             "/v1/projects/x/upstream" => r#"{"url":"https://x"}"#,
             "/v1/projects/x/conflict" => r#"{"take":"ours"}"#,
             "/v1/sequences" => r#"{"project":"x","stage":"x","sequence":"x","service":"x"}"#,
+            "/v1/executors/x" => r#"{"tasks":{"x":{}}}"#,
             "/v1/secrets/x" => r#"{"text":"x"}"#,
             "/v1/installations/x" => r#"{"digest":"sha256:0"}"#,
             _ => "{}",
