@@ -19,6 +19,7 @@ pub mod demo;
 pub mod engine;
 pub mod git;
 pub mod http;
+pub mod inbound;
 pub mod metrics;
 pub mod otlp;
 pub mod project;

@@ -13,6 +13,7 @@ mod doctor;
 mod error;
 mod event;
 mod executor;
+mod inbound;
 mod plugin;
 mod project;
 mod resource;
@@ -100,6 +101,9 @@ enum Command {
     /// See who executes which task, and register outside executors.
     #[command(subcommand)]
     Executor(executor::ExecutorCommand),
+    /// Take requests of tools that speak no CloudEvents.
+    #[command(subcommand)]
+    Inbound(inbound::InboundCommand),
     /// Store and remove the texts that connections and upstreams sign in with.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -172,6 +176,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Resource(command) => command.run(&global, terminal).await,
         Command::Sequence(command) => command.run(&global, terminal).await,
         Command::Executor(command) => command.run(&global, terminal).await,
+        Command::Inbound(command) => command.run(&global, terminal).await,
         Command::Secret(command) => command.run(&global, terminal).await,
         Command::Plugin(command) => command.run(&global, terminal).await,
         Command::Connection(command) => command.run(&global, terminal).await,

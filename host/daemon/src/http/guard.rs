@@ -37,9 +37,11 @@ pub(super) async fn guard(State(state): State<AppState>, mut request: Request, n
     }
     let path = request.uri().path();
     let is_open = request.method() == Method::OPTIONS || OPEN_PATHS.contains(&path);
-    if is_push_webhook(path) {
+    if is_push_webhook(path) || is_inbound(request.method(), path) {
         // Its signature is checked by its handler; until then it has the rate of one token.
-        if let Err(problem) = state.rate().take(&path.into(), Instant::now()) {
+        // What comes after a route's name may be a secret, and is anybody's to choose.
+        let route: String = path.splitn(5, '/').take(4).collect::<Vec<_>>().join("/");
+        if let Err(problem) = state.rate().take(&route.as_str().into(), Instant::now()) {
             return problem.into_response();
         }
     } else if !is_open {
@@ -59,6 +61,11 @@ pub(super) async fn guard(State(state): State<AppState>, mut request: Request, n
 fn is_push_webhook(path: &str) -> bool {
     let project = path.strip_prefix("/v1/projects/").and_then(|rest| rest.strip_suffix("/upstream/webhook"));
     project.is_some_and(|project| !project.is_empty() && !project.contains('/'))
+}
+
+/// Whether a request is a tool's, to an inbound route.
+fn is_inbound(method: &Method, path: &str) -> bool {
+    method == Method::POST && path.strip_prefix("/v1/inbound/").is_some_and(|rest| !rest.is_empty())
 }
 
 fn oversized(request: &Request) -> Option<Problem> {

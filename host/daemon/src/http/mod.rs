@@ -1,6 +1,6 @@
 //! The HTTP API as a value: [`router`] makes it from an [`AppState`], and tests call it without a socket.
 //!
-//! Every path but `/healthz`, `/readyz`, push webhooks and `OPTIONS` needs a token (`guard`), and each handler asks for
+//! Every path but `/healthz`, `/readyz`, push webhooks, inbound requests and `OPTIONS` needs a token (`guard`), and each handler asks for
 //! the right that it needs. Wire types live here, beside their handlers; the domain's types do not travel.
 //!
 //! Never here: sockets and signals ([`crate::serve`]), decisions about events ([`crate::engine`]).
@@ -13,6 +13,7 @@ pub mod events;
 pub mod executors;
 mod guard;
 pub mod health;
+pub mod inbound;
 pub mod ingest;
 mod metrics;
 mod openapi;
@@ -50,6 +51,7 @@ use crate::auth::Tokens;
 use crate::config::{Config, Connections};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
+use crate::inbound::Inbound;
 use crate::metrics::Metrics;
 use crate::project::Projects;
 use crate::secrets::Secrets;
@@ -68,6 +70,7 @@ struct Inner {
     engine: Engine,
     projects: Projects,
     secrets: Arc<Secrets>,
+    inbound: Inbound,
     tokens: Arc<Tokens>,
     connections: Arc<Connections>,
     config: ArcSwap<Config>,
@@ -112,10 +115,12 @@ impl AppState {
         let rate = RateLimiter::new(config.limits.requests_per_second);
         let tails = Arc::new(Semaphore::new(TAILS_MAX));
         let config = ArcSwap::new(config);
+        let inbound = Inbound::new(engine.clone(), Arc::clone(&secrets));
         Ok(Self(Arc::new(Inner {
             engine,
             projects,
             secrets,
+            inbound,
             tokens,
             connections,
             config,
@@ -143,6 +148,10 @@ impl AppState {
 
     fn secrets(&self) -> &Secrets {
         &self.0.secrets
+    }
+
+    fn inbound(&self) -> &Inbound {
+        &self.0.inbound
     }
 
     /// Reads the connections' addresses and credentials again, after a secret changed.
@@ -240,6 +249,10 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/executors", get(executors::list))
         .route("/v1/executors/{name}", put(executors::put).delete(executors::delete))
         .route("/v1/executors/{name}/lease", post(executors::lease))
+        .route("/v1/inbound", get(inbound::list))
+        .route("/v1/inbound/{name}", post(inbound::receive).put(inbound::put).delete(inbound::delete))
+        .route("/v1/inbound/{name}/{*rest}", post(inbound::receive_below))
+        .route("/v1/inbound-log", get(inbound::log))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::put).delete(secrets::delete))
         .route("/v1/backup", post(backup::create))

@@ -1,7 +1,7 @@
 //! Outside executors: clients of the API that do a task's work, without a plugin.
 //!
-//! One is registered under a name, for tasks, and for the token that it signs in with ([`register`]). It fetches what is
-//! owed to it with a lease ([`lease`]), and answers with events ([`answer`]). Bound, timed and ended are its tasks like
+//! One is registered under a name, for tasks, and for the token that it signs in with (`register`). It fetches what is
+//! owed to it with a lease (`lease`), and answers with events (`answer`). Bound, timed and ended are its tasks like
 //! those of plugins.
 
 mod answer;

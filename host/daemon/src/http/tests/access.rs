@@ -9,8 +9,10 @@ use utoipa::OpenApi as _;
 use super::{Harness, event, request_as};
 use crate::http::{Description, OPEN_PATHS};
 
-/// The one path that a signature opens instead of a token.
-const PUSH_WEBHOOK: &str = "/v1/projects/x/upstream/webhook";
+/// Whether a signature opens a path instead of a token.
+fn is_signed(method: &Method, path: &str) -> bool {
+    path == "/v1/projects/x/upstream/webhook" || (method == Method::POST && path == "/v1/inbound/x")
+}
 
 /// Every operation of the API's description, with something in place of each parameter.
 fn operations() -> Vec<(Method, String)> {
@@ -38,7 +40,7 @@ async fn every_path_but_the_open_ones_refuses_without_a_token() {
         let answer = harness.call(request).await;
         if OPEN_PATHS.contains(&path.as_str()) {
             assert_eq!(answer.status, StatusCode::OK, "{method} {path}");
-        } else if path == PUSH_WEBHOOK {
+        } else if is_signed(&method, &path) {
             // Its signature is its token.
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
         } else {
@@ -57,7 +59,7 @@ async fn every_path_asks_for_a_right_that_a_stranger_to_it_does_not_have() {
     let ingest = harness.token("ingest", &[Right::Ingest], None).await;
     let read = harness.token("read", &[Right::Read], None).await;
     for (method, path) in operations() {
-        if OPEN_PATHS.contains(&path.as_str()) || path == "/v1/openapi.json" || path == PUSH_WEBHOOK {
+        if OPEN_PATHS.contains(&path.as_str()) || path == "/v1/openapi.json" || is_signed(&method, &path) {
             continue;
         }
         // Whoever may only send may not look or change; whoever may only look may not send or change.
@@ -72,6 +74,7 @@ async fn every_path_asks_for_a_right_that_a_stranger_to_it_does_not_have() {
             "/v1/projects/x/conflict" => r#"{"take":"ours"}"#,
             "/v1/sequences" => r#"{"project":"x","stage":"x","sequence":"x","service":"x"}"#,
             "/v1/executors/x" => r#"{"tasks":{"x":{}}}"#,
+            "/v1/inbound/x" => r#"{"verification":{"scheme":"github"},"secret":"x","mapping":""}"#,
             "/v1/secrets/x" => r#"{"text":"x"}"#,
             "/v1/installations/x" => r#"{"digest":"sha256:0"}"#,
             _ => "{}",

@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod inbound;
 mod modes;
 mod projects;
 mod reading;
