@@ -25,3 +25,4 @@ mod start;
 mod tasks;
 mod traces;
 mod upstream;
+mod webhook_plugin;

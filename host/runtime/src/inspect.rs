@@ -184,7 +184,7 @@ fn problems(imports: &[String], exports: &[String], manifest: &Manifest) -> Vec<
     let asked = [
         (
             "wasi:http/outgoing-handler",
-            !manifest.http.is_empty() || !manifest.connections.is_empty(),
+            !manifest.http.is_empty() || !manifest.connections.is_empty() || manifest.any_connection.is_some(),
             "[[http]] or [[connection]]",
         ),
         ("wasi:keyvalue/store", manifest.keyvalue.is_some(), "[keyvalue]"),

@@ -69,7 +69,10 @@ impl EffectiveGrants {
         }
         let mut notes = Vec::new();
         let http = intersect(&asked, &granted, &mut notes);
-        let connections = asked_only("connections", &manifest.connections, &grants.connections, &mut notes);
+        let connections = match &manifest.any_connection {
+            Some(_) => grants.connections.clone(),
+            None => asked_only("connections", &manifest.connections, &grants.connections, &mut notes),
+        };
         let jobs = match &manifest.any_job {
             Some(_) => grants.jobs.clone(),
             None => asked_only("jobs", &manifest.jobs, &grants.jobs, &mut notes),
@@ -158,6 +161,9 @@ pub fn missing_grants(manifest: &Manifest, grants: &Grants) -> Vec<String> {
     missing_named("connection", "connections", &manifest.connections, &grants.connections, &mut missing);
     if let Some(request) = manifest.any_task.as_ref().filter(|_| grants.tasks.is_empty()) {
         missing.push(format!("tasks to execute ({}); to grant one: tasks.NAME = {{}}", request.reason));
+    }
+    if let Some(request) = manifest.any_connection.as_ref().filter(|_| grants.connections.is_empty()) {
+        missing.push(format!("connections ({}); to grant one: connections.NAME = \"NAME\"", request.reason));
     }
     if let Some(request) = manifest.any_job.as_ref().filter(|_| grants.jobs.is_empty()) {
         missing.push(format!("job templates ({}); to grant one: jobs.NAME = \"NAME\"", request.reason));

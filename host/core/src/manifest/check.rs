@@ -44,6 +44,7 @@ impl Manifest {
         check_named(report, "outputs", self.outputs.iter().map(|it| (&it.name, &it.reason)));
         let reasons = [
             ("any-task", &self.any_task),
+            ("any-connection", &self.any_connection),
             ("any-job", &self.any_job),
             ("keyvalue", &self.keyvalue),
             ("resources", &self.resources),

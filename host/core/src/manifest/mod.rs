@@ -56,6 +56,9 @@ pub struct Manifest {
     /// Connections asked for.
     #[serde(default, rename = "connection", skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<NamedRequest<ConnectionName>>,
+    /// That it uses whatever connections the operator names in the grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub any_connection: Option<ReasonRequest>,
     /// Job templates asked for.
     #[serde(default, rename = "job", skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<NamedRequest<TemplateName>>,

@@ -153,6 +153,7 @@ const TOP: Keys = Keys {
         "settings",
         "http",
         "connection",
+        "any-connection",
         "job",
         "any-job",
         "outputs",
@@ -168,6 +169,7 @@ const TOP: Keys = Keys {
         ("connection", NAMED),
         ("job", NAMED),
         ("outputs", NAMED),
+        ("any-connection", leaf(&["reason"])),
         ("any-task", leaf(&["reason"])),
         ("any-job", leaf(&["reason"])),
         ("keyvalue", leaf(&["reason"])),
@@ -273,7 +275,7 @@ mod tests {
                 "line 5, column 1: unknown key `license`; did you mean `licence`?",
                 "line 8, column 1: `task[0]`: unknown key `finish-timout`; did you mean `finish-timeout`?",
                 "line 9, column 2: unknown key `nothing`; the keys here are name, version, description, licence, emits, \
-                 task, any-task, subscribe, order, settings, http, connection, job, any-job, outputs, keyvalue, resources, limits",
+                 task, any-task, subscribe, order, settings, http, connection, any-connection, job, any-job, outputs, keyvalue, resources, limits",
             ]
         );
     }
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(keys::<super::super::SettingsRequest>(), below("settings"));
         assert_eq!(keys::<super::super::HttpRequest>(), below("http"));
         assert_eq!(keys::<super::super::NamedRequest<String>>(), below("job"));
-        for table in ["any-task", "any-job", "keyvalue", "resources"] {
+        for table in ["any-task", "any-connection", "any-job", "keyvalue", "resources"] {
             assert_eq!(keys::<super::super::ReasonRequest>(), below(table));
         }
         assert_eq!(keys::<super::super::LimitsRequest>(), below("limits"));

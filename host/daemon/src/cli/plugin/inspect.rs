@@ -90,8 +90,9 @@ fn asked(manifest: &Manifest) -> Vec<String> {
     let keyvalue = manifest.keyvalue.iter().map(|one| format!("state between deliveries: {}", one.reason));
     let resources = manifest.resources.iter().map(|one| format!("the files of projects: {}", one.reason));
     let any_task = manifest.any_task.iter().map(|one| format!("tasks that you name: {}", one.reason));
+    let any_connection = manifest.any_connection.iter().map(|one| format!("connections that you name: {}", one.reason));
     let any_job = manifest.any_job.iter().map(|one| format!("job templates that you name: {}", one.reason));
-    let named = any_task.chain(http).chain(connections).chain(any_job).chain(jobs).chain(outputs);
+    let named = any_task.chain(http).chain(any_connection).chain(connections).chain(any_job).chain(jobs).chain(outputs);
     named.chain(keyvalue).chain(resources).collect()
 }
 
