@@ -17,8 +17,15 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with("", &[])
+    }
+
+    fn with(config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let host = Program::start(folder.path(), &[]);
+        let file = folder.path().join("pilothouse.toml");
+        std::fs::write(&file, config).unwrap();
+        let named = [("PILOTHOUSE_CONFIG", file.to_str().unwrap())];
+        let host = Program::start(folder.path(), &[&named, environment].concat());
         let admin = host.token.clone().unwrap();
         let mut bench =
             Self { host, folder, admin, deployer: String::new(), stranger: String::new(), client: client() };
@@ -161,6 +168,47 @@ async fn a_lease_and_a_registration_outlive_a_killed_host() {
     assert_eq!(bench.get("/v1/tasks/t1").await["result"], "pass");
     let (_, nothing) = bench.lease(&bench.deployer, json!({})).await;
     assert_eq!(nothing["items"], json!([]), "an answered task is not handed out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_is_pushed_to_is_sent_its_task_until_it_takes_it_and_answers_later() {
+    use std::sync::{Arc, Mutex};
+    type Sent = Vec<(Option<String>, Value)>;
+    let sent: Arc<Mutex<Sent>> = Arc::default();
+    let kept = Arc::clone(&sent);
+    let app = axum::Router::new().fallback(move |headers: axum::http::HeaderMap, body: axum::body::Bytes| {
+        let kept = Arc::clone(&kept);
+        async move {
+            let mut kept = kept.lock().unwrap();
+            let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+            kept.push((authorization, serde_json::from_slice(&body).unwrap_or_default()));
+            // It is busy at first.
+            if kept.len() == 1 { axum::http::StatusCode::SERVICE_UNAVAILABLE } else { axum::http::StatusCode::ACCEPTED }
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/tasks", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let config =
+        format!("[connections.bot]\nurl = {url:?}\nauth = \"bearer\"\ncredential = {{ env = \"BOT_TOKEN\" }}\n");
+    let bench = Bench::with(&config, &[("BOT_TOKEN", "s3cret")]);
+    let (code, _, err) = bench.cli(&["executor", "register", "release-bot", "--task", "release", "--push", "nowhere"]);
+    assert!(code == 5 && err.contains("there is no connection `nowhere`"), "{code} {err}");
+    bench.register(&["--push", "bot"]);
+    bench.trigger("t1", json!({"project": "p"})).await;
+    let begin = std::time::Instant::now();
+    while sent.lock().unwrap().len() < 2 {
+        assert!(begin.elapsed() < PATIENCE, "{:?}", sent.lock().unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (authorization, event) = sent.lock().unwrap()[1].clone();
+    assert_eq!((authorization.as_deref(), &event["id"]), (Some("Bearer s3cret"), &json!("t1")));
+    let listed = bench.get("/v1/executors").await;
+    assert_eq!(listed["items"][0]["last-error"], "`bot` answered with status 503 Service Unavailable");
+    let (status, answer) = bench.answer(&bench.deployer, "a1", "finished", "t1", json!({"result": "pass"})).await;
+    assert_eq!(status, 202, "{answer}");
+    assert_eq!(bench.get("/v1/tasks/t1").await["result"], "pass");
+    assert_eq!(sent.lock().unwrap().len(), 2, "what was taken is not sent again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ pub mod inbound;
 pub mod metrics;
 pub mod otlp;
 pub mod project;
+pub mod push;
 pub mod resources;
 pub mod secrets;
 pub mod serve;

@@ -187,6 +187,8 @@ impl Host {
             stopping: stopping_rx,
         })
         .map_err(ServeError::Client)?;
+        let client = crate::client::http_client().map_err(ServeError::Client)?;
+        tokio::spawn(crate::push::run(engine.clone(), Arc::clone(&connections), client, background.clone()));
         let _background = background.drop_guard();
         let host = Self { app, engine, store, connections, secrets, resources, config, traces, stopping, _background };
         Ok(Started { host, first_token })

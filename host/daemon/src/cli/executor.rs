@@ -54,6 +54,9 @@ pub(super) struct RegisterCommand {
     /// Only for this service. May be repeated.
     #[arg(long = "service", value_name = "SERVICE")]
     services: Vec<String>,
+    /// The connection that its tasks are sent to, as CloudEvents; it fetches them itself unless said otherwise.
+    #[arg(long, value_name = "CONNECTION")]
+    push: Option<String>,
     /// Name of the token that it signs in with; the present one unless said otherwise.
     #[arg(long = "for-token", value_name = "NAME")]
     for_token: Option<String>,
@@ -86,9 +89,14 @@ impl ExecutorCommand {
             }
             Self::Register(command) => {
                 let path = format!("/v1/executors/{}", encode(&command.name));
-                let name = command.name.clone();
+                let (name, push) = (command.name.clone(), command.push.clone());
                 api.put(&path, &command.body()).await?;
-                terminal.note(&format!("`{name}` is handed its tasks from now on: POST {path}/lease"));
+                terminal.note(&match &push {
+                    Some(connection) => {
+                        format!("`{name}` is sent its tasks through the connection `{connection}` from now on")
+                    }
+                    None => format!("`{name}` is handed its tasks from now on: POST {path}/lease"),
+                });
                 Ok(())
             }
             Self::Remove { name, yes } => {
@@ -110,7 +118,7 @@ impl RegisterCommand {
         let grant = TaskGrant { data_match, finish_timeout: self.finish_timeout };
         let tasks: BTreeMap<TaskName, TaskGrant> = self.tasks.into_iter().map(|task| (task, grant.clone())).collect();
         let scope = Scope { projects: self.projects, stages: self.stages, services: self.services };
-        ExecutorBody { tasks, scope, token: self.for_token }
+        ExecutorBody { tasks, scope, token: self.for_token, push: self.push }
     }
 }
 

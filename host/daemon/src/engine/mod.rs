@@ -36,7 +36,7 @@ use arc_swap::ArcSwap;
 use pilothouse_core::Event;
 use pilothouse_core::delivery::{DeliveryId, DeliveryState};
 use pilothouse_core::grant::Ceiling;
-use pilothouse_core::name::{InstallationName, TemplateName};
+use pilothouse_core::name::{ConnectionName, InstallationName, TemplateName};
 use pilothouse_core::right::Actor;
 use pilothouse_core::sequence::Command;
 use pilothouse_core::time::Timestamp;
@@ -267,6 +267,28 @@ impl Engine {
     /// The store could not be read.
     pub async fn executors(&self) -> Result<Vec<outside::ExecutorView>, StoreError> {
         self.0.executor_views().await
+    }
+
+    /// Returns the outside executors that tasks are sent to: the name, whose it is, and the connection.
+    pub fn pushed_executors(&self) -> Vec<(InstallationName, Actor, ConnectionName)> {
+        let snapshot = self.0.snapshot.load();
+        let pushed = snapshot.executors.iter().filter_map(|(name, executor)| {
+            Some((name.clone(), executor.row.owner.clone(), executor.row.push.clone()?))
+        });
+        pushed.collect()
+    }
+
+    /// Gives back a task that an outside executor does not take now; it is handed out again later.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub async fn refuse_lease(
+        &self,
+        name: &InstallationName,
+        leased: &outside::LeaseView,
+        reason: String,
+    ) -> Result<(), StoreError> {
+        self.0.refuse_lease(name, leased, reason).await
     }
 
     /// Hands tasks to an outside executor, at most `count`, for the time of a lease; waits for one, at most `wait`.

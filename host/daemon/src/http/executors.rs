@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use pilothouse_core::grant::TaskGrant;
-use pilothouse_core::name::{InstallationName, TaskName};
+use pilothouse_core::name::{ConnectionName, InstallationName, TaskName};
 use pilothouse_core::quantity::Span;
 use pilothouse_core::right::{Actor, Right};
 use pilothouse_core::scope::Scope;
@@ -38,6 +38,9 @@ pub struct ExecutorBody {
     /// Name of the token that it signs in with; the one that registers it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The connection that its tasks are sent to, as CloudEvents; it fetches them itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<String>,
 }
 
 /// All executors.
@@ -117,7 +120,13 @@ pub(super) async fn put(
             Actor::token(token)
         }
     };
-    let registration = Registration { name, tasks: body.tasks, scope: body.scope, owner };
+    let push = body.push.as_deref().map(ConnectionName::new).transpose()?;
+    if let Some(connection) = push.as_ref().filter(|connection| !state.connections().names().contains(connection)) {
+        let detail =
+            format!("there is no connection `{connection}`: add `[connections.{connection}]` to the configuration");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "executor-invalid", detail));
+    }
+    let registration = Registration { name, tasks: body.tasks, scope: body.scope, owner, push };
     state.engine().register_executor(registration, &identity.actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }

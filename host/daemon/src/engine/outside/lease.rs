@@ -99,6 +99,25 @@ impl Inner {
         Ok(leased)
     }
 
+    /// Gives back a task that an executor does not take now.
+    pub(in super::super) async fn refuse_lease(
+        &self,
+        name: &InstallationName,
+        leased: &LeaseView,
+        reason: String,
+    ) -> Result<(), StoreError> {
+        self.seen.lease_over(leased.delivery);
+        self.seen.note_error(name, reason.clone());
+        let mut batch = Batch::new(self.clock.now());
+        batch.timers.push(TimerWrite::Clear { name: lease_timer(leased.delivery, leased.attempt) });
+        let row = self.store.delivery(leased.delivery).await?;
+        match row.filter(|row| row.state == DeliveryState::Running && row.attempts == leased.attempt) {
+            Some(row) => self.give_back(row, FailureKind::Retry, reason, batch).await,
+            // It was answered, or its task ended.
+            None => self.commit_and_wake(batch).await,
+        }
+    }
+
     /// Gives back what an executor did not answer in time.
     pub(in super::super) async fn lease_ended(&self, rest: &str, timer: &str) -> Result<(), StoreError> {
         let mut batch = Batch::new(self.clock.now());

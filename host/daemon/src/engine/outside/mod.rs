@@ -16,7 +16,7 @@ use std::time::Duration;
 use pilothouse_core::delivery::DeliveryId;
 use pilothouse_core::grant::TaskGrant;
 use pilothouse_core::manifest::Order;
-use pilothouse_core::name::{InstallationName, TaskName};
+use pilothouse_core::name::{ConnectionName, InstallationName, TaskName};
 use pilothouse_core::right::Actor;
 use pilothouse_core::scope::Scope;
 use pilothouse_core::subscription::{Subscriber, SubscriberKind};
@@ -50,6 +50,9 @@ pub(super) struct ExecutorRow {
     pub(super) scope: Scope,
     /// Whose answers count: the token that it signs in with.
     pub(super) owner: Actor,
+    /// The connection that its tasks are sent to; it fetches them itself when absent.
+    #[serde(default)]
+    pub(super) push: Option<ConnectionName>,
     /// Who registered it.
     pub(super) registered_by: Actor,
     /// When.
@@ -92,6 +95,8 @@ pub struct Registration {
     pub scope: Scope,
     /// Whose answers count.
     pub owner: Actor,
+    /// The connection that its tasks are sent to; it fetches them itself when absent.
+    pub push: Option<ConnectionName>,
 }
 
 /// Why an outside executor is refused.

@@ -53,7 +53,7 @@ impl Inner {
         registration: Registration,
         actor: &Actor,
     ) -> Result<(), ExecutorError> {
-        let Registration { name, tasks, scope, owner } = registration;
+        let Registration { name, tasks, scope, owner, push } = registration;
         if tasks.is_empty() || tasks.len() > TASKS_MAX {
             return Err(ExecutorError::Invalid(format!("name 1 to {TASKS_MAX} tasks")));
         }
@@ -71,7 +71,7 @@ impl Inner {
         }
         let revision = old.executors.get(&name).map_or(0, |known| known.revision);
         let registered = self.clock.now();
-        let row = ExecutorRow { schema: SCHEMA, tasks, scope, owner, registered_by: actor.clone(), registered };
+        let row = ExecutorRow { schema: SCHEMA, tasks, scope, owner, push, registered_by: actor.clone(), registered };
         let value = serde_json::to_vec(&row).ok();
         let mut executors = old.executors.clone();
         let executor = OutsideExecutor { name: name.clone(), revision: revision + 1, row };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pilothouse_core::delivery::DeliveryState;
+use pilothouse_core::delivery::{DeliveryId, DeliveryState};
 use pilothouse_core::event::json;
 use pilothouse_core::filter::DataMatch;
 use pilothouse_core::name::InstallationName;
@@ -32,6 +32,9 @@ pub struct ExecutorView {
     /// The token whose answers count, of an outside executor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The connection that its tasks are sent to, of an outside executor that does not fetch them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push: Option<String>,
     /// When an outside executor was last heard of since the host started (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
@@ -69,6 +72,9 @@ pub struct LeaseView {
     /// The `.triggered` event, as a CloudEvent in JSON.
     #[schema(value_type = Object)]
     pub event: Value,
+    /// The delivery, for the host's own use.
+    #[serde(skip)]
+    pub(crate) delivery: DeliveryId,
 }
 
 impl LeaseView {
@@ -77,6 +83,7 @@ impl LeaseView {
             task: event.event.id().to_owned(),
             attempt: row.attempts + 1,
             until: until.to_string(),
+            delivery: row.id,
             event: serde_json::from_slice(&json::to_vec(&event.event)).unwrap_or_default(),
         }
     }
@@ -111,6 +118,7 @@ impl Inner {
                 tasks,
                 scope: installation.row.scope.clone(),
                 owner: None,
+                push: None,
                 last_seen: None,
                 waiting,
                 open,
@@ -126,6 +134,7 @@ impl Inner {
                 tasks: tasks(name),
                 scope: executor.row.scope.clone(),
                 owner: Some(executor.row.owner.as_str().to_owned()),
+                push: executor.row.push.as_ref().map(ToString::to_string),
                 last_seen: seen.at.map(|at| at.to_string()),
                 waiting,
                 open,
