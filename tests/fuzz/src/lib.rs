@@ -8,7 +8,9 @@
 mod event;
 mod grant;
 mod plugin;
+mod project;
 
 pub use event::{batch, binary, structured, traceparent};
 pub use grant::{filter, grants, manifest, rules};
 pub use plugin::{jtl, sli, slo, workload};
+pub use project::{executor_files, mapping, path, shipyard};

@@ -77,7 +77,8 @@ pub(super) async fn get(
     Ok(Json(state.projects().upstream_view(&name).await?))
 }
 
-/// Gives a project an upstream, or changes it. The first look follows at once, in the background.
+/// Gives a project an upstream, or changes it. The first look follows at once, in the background. To name a secret takes the
+/// right `admin`: it is sent to the address.
 #[utoipa::path(put, path = "/v1/projects/{project}/upstream", tag = "upstreams", params(("project" = String, Path, description = "The project's name.")),
     request_body = UpstreamBody, responses((status = 200, body = UpstreamView), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn put(
@@ -87,6 +88,10 @@ pub(super) async fn put(
     JsonBody(body): JsonBody<UpstreamBody>,
 ) -> Result<Json<UpstreamView>, Problem> {
     let name = identity.project(Right::Operate, &project)?;
+    if body.secret.is_some() || body.webhook_secret.is_some() {
+        // Whoever names both a secret and an address gets the secret sent there.
+        identity.require(Right::Admin)?;
+    }
     let interval = match &body.interval {
         None => INTERVAL_DEFAULT,
         Some(text) => text.parse::<Span>().map_err(|error| {

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use pilothouse_core::name::ConnectionName;
 use pilothouse_core::right::Right;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Harness, request_as};
 use crate::config::{AuthKind, ConnectionConfig, Credential};
@@ -57,4 +57,26 @@ async fn a_bad_secret_is_refused_and_an_operator_may_not_store_one() {
     let headers = [("content-type", "application/json")];
     let answer = harness.call(request_as(&operator, Method::PUT, "/v1/secrets/a", &headers, r#"{"text":"x"}"#)).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn only_an_admin_can_have_a_secret_sent_to_an_upstream() {
+    let harness = Harness::new().await;
+    let shipyard =
+        "apiVersion: spec.keptn.sh/0.2.2\nkind: Shipyard\nmetadata: {name: a}\nspec: {stages: [{name: dev}]}\n";
+    let created = harness.json(Method::POST, "/v1/projects", &json!({"name": "a", "shipyard": shipyard})).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{}", created.text());
+    harness.json(Method::PUT, "/v1/secrets/forge", &json!({"text": "s3cret"})).await;
+    let operator = harness.token("operator", &[Right::Operate, Right::Read], None).await;
+    let headers = [("content-type", "application/json")];
+    let set = |token: &str, body: Value| {
+        harness.call(request_as(token, Method::PUT, "/v1/projects/a/upstream", &headers, body.to_string()))
+    };
+    for member in ["secret", "webhook-secret"] {
+        let mut body = json!({"url": "https://127.0.0.1:1/x.git"});
+        body[member] = "forge".into();
+        assert_eq!(set(&operator, body.clone()).await.status, StatusCode::FORBIDDEN, "{member}");
+        assert_eq!(set(&harness.token, body).await.status, StatusCode::OK, "{member}");
+    }
+    assert_eq!(set(&operator, json!({"url": "https://127.0.0.1:1/x.git"})).await.status, StatusCode::OK);
 }

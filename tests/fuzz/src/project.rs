@@ -1,0 +1,65 @@
+//! What a project's files and the requests of tools hold: shipyards, mappings of inbound routes, files of executors.
+
+use pilothouse_core::inbound::mapping::{self, Seen};
+use pilothouse_core::resource::{FilePath, Folder};
+use pilothouse_core::shipyard;
+use pilothouse_core::time::Timestamp;
+use serde_json::Value;
+
+/// What is wrong with a shipyard is said of a place in it; a right one has what its sequences need.
+pub fn shipyard(bytes: &[u8]) {
+    let (read, problems) = shipyard::read(bytes);
+    let stops = problems.iter().any(|problem| problem.stops_a_run());
+    assert_eq!(read.is_none(), stops, "{problems:?}");
+    let Some(read) = read else { return };
+    assert!(!read.stages.is_empty() && read.stages.len() <= shipyard::STAGES_MAX);
+    for stage in &read.stages {
+        for sequence in &stage.sequences {
+            assert!(stage.sequence(sequence.name.as_str()).is_some());
+            assert!(sequence.steps.iter().flatten().count() <= shipyard::TASKS_MAX);
+        }
+    }
+}
+
+/// A mapping that is read makes valid events or says why not, whatever the body; the same again makes the same events. The
+/// first line of the input is the body, the rest the file.
+pub fn mapping(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (body, file) = text.split_once('\n').unwrap_or(("", text));
+    let (read, problems) = mapping::read(file.as_bytes());
+    assert!(read.is_some() || !problems.is_empty());
+    let Some(read) = read else { return };
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let header = |name: &str| (name == "x-event").then(|| "push".to_owned());
+    let apply = || read.apply("route", Seen { body: &body, header: &header }, Timestamp::from_millis(0));
+    assert_eq!(apply(), apply());
+    if let Ok(events) = apply() {
+        assert!(events.len() <= mapping::EVENTS_MAX);
+    }
+}
+
+/// A path that is accepted stays inside, and is found again in its folder.
+pub fn path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(path) = FilePath::new(text) else { return };
+    assert_eq!(path.as_str(), text);
+    assert!(!text.starts_with('/') && text.split('/').all(|part| !matches!(part, "" | "." | "..")));
+    let (folder, rest) = Folder::of_path(text);
+    assert_eq!(format!("{}{rest}", folder.prefix()), text);
+}
+
+/// The files of the plugins `job` and `webhook` are read, or what is wrong is said.
+pub fn executor_files(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match plugin_job::jobs_file::read(text, "deployment") {
+        Ok(Some(spec)) => drop(spec.parameters_for(&Value::Null)),
+        Ok(None) => {}
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    match plugin_webhook::webhooks_file::read(text) {
+        Ok(file) => {
+            file.events.iter().for_each(|follow| drop(follow.follows("sh.keptn.event.a.finished", &Value::Null)))
+        }
+        Err(error) => assert!(!error.is_empty()),
+    }
+}
