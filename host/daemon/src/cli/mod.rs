@@ -28,6 +28,7 @@ mod terminal;
 mod tests;
 mod token;
 mod upstream;
+mod validate;
 mod why;
 
 use std::process::ExitCode;
@@ -120,6 +121,8 @@ enum Command {
     Backup(backup::BackupCommand),
     /// Put a backup into a new data folder; the host must not run.
     Restore(backup::RestoreCommand),
+    /// Check shipyards and mappings of inbound routes, without a host.
+    Validate(validate::ValidateCommand),
     /// Check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -183,6 +186,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Token(command) => command.run(&global, terminal).await,
         Command::Backup(command) => command.run(&global, terminal).await,
         Command::Restore(command) => command.run(terminal),
+        Command::Validate(command) => command.run(terminal),
         Command::Config(command) => command.run(terminal),
         Command::Doctor(command) => command.run(&global, terminal).await,
         Command::Completions(command) => command.run(terminal),
