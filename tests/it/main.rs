@@ -8,6 +8,7 @@
     reason = "all of it is tests; clippy sees that of functions marked as tests alone"
 )]
 
+mod approvals;
 mod crash;
 mod demo;
 mod executors;

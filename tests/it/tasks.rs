@@ -121,7 +121,7 @@ async fn an_answer_from_outside_is_refused_and_recorded() {
 async fn triggering_a_task_needs_its_own_right() {
     let host = host_with("finish").await;
     let mut without = sender();
-    without.may_trigger = false;
+    without.may_trigger = pilothouse_core::right::Reach::Projects(std::collections::BTreeSet::new());
     let error = host.engine.ingest(vec![trigger("t1")], &without).await.unwrap_err();
     assert!(error.to_string().contains("needs the right `task`"), "{error}");
 }

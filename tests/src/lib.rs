@@ -25,7 +25,7 @@ use pilothouse_core::delivery::DeliveryState;
 use pilothouse_core::event::{AttributeValue, EventBuilder};
 use pilothouse_core::grant::{Ceiling, Grants};
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName, ProjectName, TemplateName};
-use pilothouse_core::right::Actor;
+use pilothouse_core::right::{Actor, Reach};
 use pilothouse_core::scope::Scope;
 use pilothouse_runtime::job::{JobTemplate, JobsConfig, LocalJobs, SupervisorCommand};
 use pilothouse_runtime::{Connection, Runtime, RuntimeConfig};
@@ -113,7 +113,7 @@ pub fn root() -> PathBuf {
 
 /// The sender of the tests: may do everything.
 pub fn sender() -> Sender {
-    Sender { actor: Actor::token("test"), may_trigger: true, projects: None }
+    Sender { actor: Actor::token("test"), may_send: Reach::All, may_trigger: Reach::All }
 }
 
 /// Makes an event of `ty` with JSON data.

@@ -64,6 +64,8 @@ pub enum Cause {
     JobEnded,
     /// A task that this task triggered has finished.
     TaskFinished,
+    /// A person decided on this task.
+    Decided,
 }
 
 impl Cause {
@@ -75,6 +77,7 @@ impl Cause {
             Self::WakeUp => "wake-up",
             Self::JobEnded => "job-ended",
             Self::TaskFinished => "task-finished",
+            Self::Decided => "decided",
         }
     }
 }

@@ -23,6 +23,8 @@ pub const PROJECT_DELETED: &str = "dev.pilothouse.project.deleted.v1";
 pub const SEQUENCE_ORDERED: &str = "dev.pilothouse.sequence.ordered.v1";
 /// A task that was at work is not waited for any more.
 pub const TASK_CANCELLED: &str = "dev.pilothouse.task.cancelled.v1";
+/// A person approved or declined; delivered to the plugin that executes the approval.
+pub const APPROVAL_DECIDED: &str = "dev.pilothouse.approval.decided.v1";
 /// The extension attribute that counts how far an event is from the one that came in from outside.
 pub const DEPTH_EXTENSION: &str = "pilothousedepth";
 /// Deepest chain of observers' outputs; beyond it the output becomes a dead letter. A real chain of tools is under ten

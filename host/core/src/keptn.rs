@@ -8,6 +8,10 @@ use crate::event::Event;
 use crate::name::TaskName;
 use crate::scope::Place;
 
+/// The extension attribute that names the version of Keptn's event specification.
+pub const SPEC_VERSION_EXTENSION: &str = "shkeptnspecversion";
+/// The version that the events follow which the host sends.
+pub const SPEC_VERSION: &str = "0.2.4";
 /// The extension attribute that names the run an event belongs to.
 pub const RUN_EXTENSION: &str = "shkeptncontext";
 /// The extension attribute that names the `.triggered` event which an event answers.

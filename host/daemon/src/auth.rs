@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pilothouse_core::right::{Actor, Right};
+use pilothouse_core::right::{Actor, Reach, Right, RoleGrant};
 use pilothouse_core::time::Timestamp;
 use pilothouse_store::{Batch, StateKey, StateWrite, Store, StoreError};
 
@@ -27,6 +27,8 @@ pub const STATE_KIND: &str = "token";
 pub const FIRST_TOKEN: &str = "admin";
 /// Most tokens; all of them are held in memory, and a real installation has a few dozen.
 pub const TOKENS_MAX: usize = 10_000;
+/// Most roles of a token; its record is read at each request.
+const ROLES_MAX: usize = 100;
 /// Longest name of a token, which stands in every event that its holder causes.
 pub const TOKEN_NAME_LENGTH_MAX: usize = 63;
 
@@ -37,24 +39,45 @@ pub struct Identity {
     pub actor: Actor,
     /// The token's id, without its secret.
     pub token: Arc<str>,
-    /// What the token may do.
+    /// What the token may do where.
+    pub access: Arc<[Access]>,
+}
+
+/// Rights, and where they count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The rights.
     pub rights: BTreeSet<Right>,
-    /// Projects that the token is narrowed to; all when `None`.
+    /// The projects; all, and what belongs to none, when `None`.
     pub projects: Option<Vec<String>>,
 }
 
 impl Identity {
-    /// Tells whether the holder may do what needs `right`.
+    /// Tells whether the holder may do what needs `right`, wherever.
     pub fn may(&self, right: Right) -> bool {
-        self.rights.iter().any(|held| held.allows(right))
+        !self.reach(right).is_nothing()
+    }
+
+    /// Tells whether the holder may do what needs `right` with what belongs to `project`.
+    pub fn may_in(&self, right: Right, project: Option<&str>) -> bool {
+        self.reach(right).contains(project)
     }
 
     /// Tells whether the holder may see what belongs to `project`.
     pub fn sees(&self, project: Option<&str>) -> bool {
-        match &self.projects {
-            None => true,
-            Some(projects) => project.is_some_and(|project| projects.iter().any(|it| it == project)),
+        self.may_in(Right::Read, project)
+    }
+
+    /// Returns where the holder has a right.
+    pub fn reach(&self, right: Right) -> Reach {
+        let mut names = BTreeSet::new();
+        for access in self.access.iter().filter(|access| access.rights.iter().any(|held| held.allows(right))) {
+            match &access.projects {
+                None => return Reach::All,
+                Some(projects) => names.extend(projects.iter().cloned()),
+            }
         }
+        Reach::Projects(names)
     }
 }
 
@@ -85,7 +108,9 @@ pub struct NewToken {
     pub name: String,
     /// What it may do.
     pub rights: BTreeSet<Right>,
-    /// Projects that it is narrowed to; all when `None`.
+    /// Roles, each of which adds its rights.
+    pub roles: Vec<RoleGrant>,
+    /// Projects that the rights, and the roles that name none, are narrowed to; all when `None`.
     pub projects: Option<Vec<String>>,
     /// When it stops to be valid; never when `None`.
     pub expires: Option<Timestamp>,
@@ -94,7 +119,8 @@ pub struct NewToken {
 impl NewToken {
     /// A token with every right.
     pub fn admin(name: &str) -> Self {
-        Self { name: name.to_owned(), rights: BTreeSet::from([Right::Admin]), projects: None, expires: None }
+        let rights = BTreeSet::from([Right::Admin]);
+        Self { name: name.to_owned(), rights, roles: Vec::new(), projects: None, expires: None }
     }
 }
 
@@ -173,7 +199,7 @@ impl Tokens {
         let _one_at_a_time = self.changes.lock().await;
         let now = self.clock.now();
         let record = self.named(name).ok_or_else(|| TokenError::NotFound(name.to_owned()))?;
-        let is_admin = |record: &TokenRecord| record.rights.contains(&Right::Admin) && record.is_valid_at(now);
+        let is_admin = |record: &TokenRecord| record.is_admin() && record.is_valid_at(now);
         let others = self.records.load().values().filter(|other| other.id != record.id && is_admin(other)).count();
         if is_admin(&record) && others == 0 {
             return Err(TokenError::LastAdmin(name.to_owned()));
@@ -187,8 +213,7 @@ impl Tokens {
     /// The store refused or failed.
     pub async fn reset(&self) -> Result<TokenText, TokenError> {
         let now = self.clock.now();
-        let admins: Vec<_> =
-            self.records.load().values().filter(|record| record.rights.contains(&Right::Admin)).cloned().collect();
+        let admins: Vec<_> = self.records.load().values().filter(|record| record.is_admin()).cloned().collect();
         for record in admins {
             self.remove(&record, now).await?;
         }
@@ -216,12 +241,7 @@ impl Tokens {
         // An unknown id costs as much as a known one.
         let matches = given.matches(record.map_or(&[0; 32], |record| &record.hash));
         let record = record.filter(|record| matches && record.is_valid_at(self.clock.now()))?;
-        Some(Identity {
-            actor: Actor::token(&record.name),
-            token: record.id.as_str().into(),
-            rights: record.rights.clone(),
-            projects: record.projects.clone(),
-        })
+        Some(Identity { actor: Actor::token(&record.name), token: record.id.as_str().into(), access: record.access() })
     }
 
     /// Tells whether the token with this id is still valid; for requests that last long.
@@ -260,13 +280,18 @@ impl Tokens {
 fn check_new(new: &NewToken, now: Timestamp) -> Result<(), TokenError> {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "-_.@".contains(character);
     let name_fits = !new.name.is_empty() && new.name.len() <= TOKEN_NAME_LENGTH_MAX && new.name.chars().all(allowed);
+    let is_admin = |grant: &&RoleGrant| grant.role.rights().contains(&Right::Admin);
+    let narrowed_admin =
+        new.roles.iter().filter(is_admin).any(|grant| grant.project.is_some() || new.projects.is_some());
     let message = if !name_fits {
         "a token's name has 1 to 63 characters out of letters, digits and `-_.@`"
-    } else if new.rights.is_empty() {
-        "a token needs at least one right: ingest, read, task, operate or admin"
+    } else if new.rights.is_empty() && new.roles.is_empty() {
+        "a token needs at least one role (viewer, sender, approver, operator, admin) or right (ingest, read, task, approve, operate, admin)"
+    } else if new.roles.len() > ROLES_MAX {
+        "a token has at most 100 roles"
     } else if new.projects.as_ref().is_some_and(Vec::is_empty) {
         "an empty list of projects would allow nothing; leave it out to allow all"
-    } else if new.projects.is_some() && new.rights.contains(&Right::Admin) {
+    } else if narrowed_admin || new.projects.is_some() && new.rights.contains(&Right::Admin) {
         "the right `admin` reaches everything and cannot be narrowed to projects"
     } else if new.expires.is_some_and(|expires| expires <= now) {
         "the token would have expired already"

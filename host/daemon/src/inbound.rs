@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pilothouse_core::inbound::mapping::{self, Seen};
 use pilothouse_core::inbound::{Request, Verification};
 use pilothouse_core::name::{InstallationName, SecretName};
-use pilothouse_core::right::Actor;
+use pilothouse_core::right::{Actor, Reach};
 use pilothouse_core::time::Timestamp;
 use pilothouse_core::yaml::Problem;
 use pilothouse_store::{Batch, StateKey, StateRow, StateWrite, Store, StoreError};
@@ -214,7 +214,7 @@ impl Inbound {
         }
         let actor = Actor::from_stored(format!("inbound:{name}"));
         // Who may set a route decides what it triggers.
-        let sender = Sender { actor, may_trigger: true, projects: None };
+        let sender = Sender { actor, may_send: Reach::All, may_trigger: Reach::All };
         Ok(self.engine.ingest(events, &sender).await?)
     }
 

@@ -70,6 +70,7 @@ impl delivery::HostContext for State {
                 CoreCause::WakeUp => Cause::WakeUp,
                 CoreCause::JobEnded => Cause::JobEnded,
                 CoreCause::TaskFinished => Cause::TaskFinished,
+                CoreCause::Decided => Cause::Decided,
             },
         }))
     }

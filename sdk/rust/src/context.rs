@@ -21,6 +21,8 @@ pub enum Cause {
     TaskFinished,
     /// An inbound request that was linked to this task.
     Inbound,
+    /// A person approved or declined. The event is `dev.pilothouse.approval.decided.v1`.
+    Decided,
 }
 
 /// The task that a delivery belongs to.
@@ -149,6 +151,7 @@ impl<'a> Context<'a> {
                     wit::Cause::JobEnded => Cause::JobEnded,
                     wit::Cause::TaskFinished => Cause::TaskFinished,
                     wit::Cause::Inbound => Cause::Inbound,
+                    wit::Cause::Decided => Cause::Decided,
                 },
             }),
         }

@@ -7,7 +7,10 @@ use super::execution::{End, Execution, Key, TaskRun, task_event_id};
 use super::payload::{self, Data};
 use crate::event::{Event, EventBuilder, EventError};
 use crate::host_event::HOST_SOURCE;
-use crate::keptn::{COMMIT_EXTENSION, RUN_EXTENSION, TRIGGERED_ID_EXTENSION, TaskEventKind, task_event_type};
+use crate::keptn::{
+    COMMIT_EXTENSION, RUN_EXTENSION, SPEC_VERSION, SPEC_VERSION_EXTENSION, TRIGGERED_ID_EXTENSION, TaskEventKind,
+    task_event_type,
+};
 use crate::name::{SequenceName, StageName};
 use crate::time::Timestamp;
 
@@ -41,7 +44,7 @@ fn builder(execution: &Execution, id: String, ty: String, now: Timestamp) -> Eve
     let mut builder = EventBuilder::new(id, HOST_SOURCE, ty)
         .time(Some(now.to_string()))
         .extension_str(RUN_EXTENSION, &execution.run)
-        .extension_str("shkeptnspecversion", "0.2.4");
+        .extension_str(SPEC_VERSION_EXTENSION, SPEC_VERSION);
     if let Some(commit) = &execution.commit {
         builder = builder.extension_str(COMMIT_EXTENSION, commit);
     }

@@ -6,7 +6,10 @@ use uuid::Uuid;
 use super::{Finished, Task};
 use crate::event::{Event, EventBuilder, EventError};
 use crate::host_event::{HOST_SOURCE, plugin_source};
-use crate::keptn::{COMMIT_EXTENSION, RUN_EXTENSION, TRIGGERED_ID_EXTENSION, TaskEventKind, task_event_type};
+use crate::keptn::{
+    COMMIT_EXTENSION, RUN_EXTENSION, SPEC_VERSION, SPEC_VERSION_EXTENSION, TRIGGERED_ID_EXTENSION, TaskEventKind,
+    task_event_type,
+};
 use crate::name::InstallationName;
 use crate::time::Timestamp;
 
@@ -34,7 +37,7 @@ fn base(
         .time(Some(now.to_string()))
         .extension_str(RUN_EXTENSION, &task.run)
         .extension_str(TRIGGERED_ID_EXTENSION, &task.id)
-        .extension_str("shkeptnspecversion", "0.2.4");
+        .extension_str(SPEC_VERSION_EXTENSION, SPEC_VERSION);
     for name in [COMMIT_EXTENSION, "traceparent", "tracestate"] {
         if let Some(value) = trigger.extension(name) {
             builder = builder.extension(name, value.clone());

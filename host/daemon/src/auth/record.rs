@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use pilothouse_core::right::Right;
+use pilothouse_core::right::{Right, RoleGrant};
 use pilothouse_core::time::Timestamp;
 use pilothouse_store::StateRow;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::NewToken;
+use super::{Access, NewToken};
 
 /// Length of the secret part, in bytes: as many as the hash has, and beyond any search.
 const SECRET_BYTES: usize = 32;
@@ -80,9 +81,11 @@ pub struct TokenRecord {
     pub(super) hash: [u8; 32],
     /// Its name.
     pub name: String,
-    /// What it may do.
+    /// What it may do, besides what its roles say.
     pub rights: BTreeSet<Right>,
-    /// Projects that it is narrowed to; all when `None`.
+    /// Its roles.
+    pub roles: Vec<RoleGrant>,
+    /// Projects that the rights, and the roles that name none, are narrowed to; all when `None`.
     pub projects: Option<Vec<String>>,
     /// When it was made.
     pub created: Timestamp,
@@ -99,6 +102,8 @@ struct Stored {
     hash: String,
     name: String,
     rights: BTreeSet<Right>,
+    #[serde(default)]
+    roles: Vec<RoleGrant>,
     projects: Option<Vec<String>>,
     created: Timestamp,
     expires: Option<Timestamp>,
@@ -106,13 +111,29 @@ struct Stored {
 
 impl TokenRecord {
     pub(super) fn new(text: &TokenText, new: NewToken, created: Timestamp) -> Self {
-        let NewToken { name, rights, projects, expires } = new;
-        Self { id: text.id.clone(), hash: text.hash(), name, rights, projects, created, expires, revision: 1 }
+        let NewToken { name, rights, roles, projects, expires } = new;
+        Self { id: text.id.clone(), hash: text.hash(), name, rights, roles, projects, created, expires, revision: 1 }
     }
 
     /// Tells whether the token has not expired.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// Tells whether the token may do everything.
+    pub(super) fn is_admin(&self) -> bool {
+        let by_role = self.roles.iter().any(|grant| grant.role.rights().contains(&Right::Admin));
+        by_role || self.rights.contains(&Right::Admin)
+    }
+
+    /// Returns what the token may do where.
+    pub(super) fn access(&self) -> Arc<[Access]> {
+        let own = Access { rights: self.rights.clone(), projects: self.projects.clone() };
+        let roles = self.roles.iter().map(|grant| Access {
+            rights: grant.role.rights().iter().copied().collect(),
+            projects: grant.project.clone().map(|project| vec![project]).or_else(|| self.projects.clone()),
+        });
+        std::iter::once(own).chain(roles).collect()
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -121,6 +142,7 @@ impl TokenRecord {
             hash: URL_SAFE_NO_PAD.encode(self.hash),
             name: self.name.clone(),
             rights: self.rights.clone(),
+            roles: self.roles.clone(),
             projects: self.projects.clone(),
             created: self.created,
             expires: self.expires,
@@ -132,7 +154,17 @@ impl TokenRecord {
     pub(super) fn from_row(row: &StateRow) -> Option<Self> {
         let stored: Stored = serde_json::from_slice(&row.value).ok()?;
         let hash = URL_SAFE_NO_PAD.decode(&stored.hash).ok()?.try_into().ok()?;
-        let Stored { name, rights, projects, created, expires, .. } = stored;
-        Some(Self { id: row.key.clone(), hash, name, rights, projects, created, expires, revision: row.revision })
+        let Stored { name, rights, roles, projects, created, expires, .. } = stored;
+        Some(Self {
+            id: row.key.clone(),
+            hash,
+            name,
+            rights,
+            roles,
+            projects,
+            created,
+            expires,
+            revision: row.revision,
+        })
     }
 }

@@ -119,6 +119,8 @@ async fn a_token_that_makes_no_sense_is_refused() {
         reader("a b"),
         reader(&"a".repeat(64)),
         NewToken { rights: BTreeSet::new(), ..reader("r") },
+        NewToken { roles: vec!["admin@shop".parse().unwrap()], ..reader("r") },
+        NewToken { roles: vec!["admin".parse().unwrap()], projects: Some(vec!["shop".into()]), ..reader("r") },
         NewToken { projects: Some(vec![]), ..reader("r") },
         NewToken { projects: Some(vec!["shop".into()]), ..NewToken::admin("r") },
         NewToken { expires: Some(Timestamp::from_millis(1)), ..reader("r") },
@@ -141,4 +143,19 @@ async fn the_secret_is_neither_stored_nor_shown() {
     for shown in [stored, format!("{text:?}"), format!("{tokens:?}"), format!("{:?}", tokens.list())] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn a_role_counts_in_its_project_and_adds_to_the_others() {
+    let store = store();
+    let (tokens, _) = tokens(&store).await;
+    let roles = ["viewer", "approver@shop", "operator@lab"].map(|text| text.parse().unwrap());
+    let new = NewToken { rights: BTreeSet::new(), roles: roles.to_vec(), ..reader("ann") };
+    let text = tokens.create(new).await.unwrap().reveal();
+    let ann = tokens.identify(&text).unwrap();
+    assert!(ann.may_in(Right::Read, Some("anything")) && ann.may_in(Right::Read, None));
+    assert!(ann.may_in(Right::Approve, Some("shop")) && !ann.may_in(Right::Approve, Some("lab")));
+    assert!(ann.may_in(Right::Operate, Some("lab")) && !ann.may_in(Right::Operate, None));
+    assert!(ann.may(Right::Operate) && !ann.may(Right::Admin));
+    assert_eq!(ann.reach(Right::Task).to_string(), "the projects lab");
 }

@@ -4,6 +4,7 @@
 //! Errors are printed once, by [`main`]: what failed, what caused it, and what to do next.
 
 mod api;
+mod approval;
 mod backup;
 mod complete;
 mod config;
@@ -99,6 +100,9 @@ enum Command {
     /// Trigger sequences, see what they wait for, pause, resume, abort and run them once more.
     #[command(subcommand)]
     Sequence(sequence::SequenceCommand),
+    /// See what waits for people, approve and decline.
+    #[command(subcommand)]
+    Approval(approval::ApprovalCommand),
     /// See who executes which task, and register outside executors.
     #[command(subcommand)]
     Executor(executor::ExecutorCommand),
@@ -178,6 +182,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Service(command) => command.run(&global, terminal).await,
         Command::Resource(command) => command.run(&global, terminal).await,
         Command::Sequence(command) => command.run(&global, terminal).await,
+        Command::Approval(command) => command.run(&global, terminal).await,
         Command::Executor(command) => command.run(&global, terminal).await,
         Command::Inbound(command) => command.run(&global, terminal).await,
         Command::Secret(command) => command.run(&global, terminal).await,

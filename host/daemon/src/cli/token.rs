@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use pilothouse_core::right::Right;
+use pilothouse_core::right::{Right, RoleGrant};
 use pilothouse_store::Store;
 use pilothouse_store::sqlite::{SqliteConfig, SqliteStore};
 
@@ -35,8 +35,12 @@ pub(super) enum TokenCommand {
 pub(super) struct CreateCommand {
     /// The token's name, which stands with everything that its holder causes.
     name: String,
-    /// What it may do: ingest, read, task, operate, admin. May be repeated.
-    #[arg(long = "right", required = true, value_delimiter = ',', value_name = "RIGHT")]
+    /// What its holder does: viewer, sender, approver, operator, admin; in one project only as `approver@shop`. May be
+    /// repeated.
+    #[arg(long = "role", required_unless_present = "rights", value_delimiter = ',', value_name = "ROLE")]
+    roles: Vec<RoleGrant>,
+    /// A single right: ingest, read, task, approve, operate, admin. May be repeated.
+    #[arg(long = "right", value_delimiter = ',', value_name = "RIGHT")]
     rights: Vec<Right>,
     /// Narrow it to this project. May be repeated.
     #[arg(long = "project", value_name = "PROJECT")]
@@ -64,6 +68,7 @@ impl TokenCommand {
                 let columns = [
                     ("NAME", "/name"),
                     ("ID", "/id"),
+                    ("ROLES", "/roles"),
                     ("RIGHTS", "/rights"),
                     ("PROJECTS", "/projects"),
                     ("EXPIRES", "/expires"),
@@ -85,6 +90,7 @@ impl CreateCommand {
         let body = TokenBody {
             name: self.name,
             rights: self.rights.into_iter().collect(),
+            roles: self.roles,
             projects: Some(self.projects).filter(|projects| !projects.is_empty()),
             expires: self.expires,
         };

@@ -6,6 +6,7 @@ use pilothouse_core::Event;
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::host_event::{ANSWER_REFUSED, HOST_SOURCE, is_host_type};
 use pilothouse_core::keptn::{self, TaskEventKind};
+use pilothouse_core::right::Reach;
 use pilothouse_store::{Batch, NewEvent, Precondition, StateKey, StoreError};
 
 use super::Inner;
@@ -174,19 +175,8 @@ fn check(event: &Event, sender: &Sender, index: usize) -> Result<(), IngestError
     if is_host_type(event.ty()) {
         return forbidden("host-type", format!("events of type `{}` come from the host alone", event.ty()));
     }
-    if let Some(projects) = &sender.projects {
-        let place = keptn::place(event, event.data_json().as_ref());
-        if !place.project.as_ref().is_some_and(|project| projects.contains(project)) {
-            let named = place.project.unwrap_or_else(|| "none".to_owned());
-            let message =
-                format!("the token is for the projects {}; the event's project is {named}", projects.join(", "));
-            return forbidden("project-not-allowed", message);
-        }
-    }
+    check_reach(event, sender).map_err(|(code, message)| IngestError::Forbidden { code, message, index })?;
     match keptn::parse_task_event(event.ty()) {
-        Some((_, TaskEventKind::Triggered)) if !sender.may_trigger => {
-            forbidden("task-right-missing", format!("sending `{}` needs the right `task`", event.ty()))
-        }
         Some((task, TaskEventKind::Started | TaskEventKind::StatusChanged | TaskEventKind::Finished)) => forbidden(
             "answer-not-asked",
             format!(
@@ -195,6 +185,30 @@ fn check(event: &Event, sender: &Sender, index: usize) -> Result<(), IngestError
             ),
         ),
         _ => Ok(()),
+    }
+}
+
+/// Refuses an event that the sender has no right to send, or not about this project.
+fn check_reach(event: &Event, sender: &Sender) -> Result<(), (&'static str, String)> {
+    let place = keptn::place(event, event.data_json().as_ref());
+    let project = place.project.as_deref();
+    let triggers = matches!(keptn::parse_task_event(event.ty()), Some((_, TaskEventKind::Triggered)));
+    let configures = event.ty() == keptn::CONFIGURE_MONITORING_TYPE;
+    let reaches: &[&Reach] = match (triggers, configures) {
+        (true, _) => &[&sender.may_trigger],
+        (false, true) => &[&sender.may_send, &sender.may_trigger],
+        (false, false) => &[&sender.may_send],
+    };
+    if reaches.iter().any(|reach| reach.contains(project)) {
+        return Ok(());
+    }
+    match reaches.iter().find(|reach| !reach.is_nothing()) {
+        Some(reach) => {
+            let named = project.unwrap_or("none");
+            Err(("project-not-allowed", format!("the token is for {reach}; the event's project is {named}")))
+        }
+        None if triggers => Err(("task-right-missing", format!("sending `{}` needs the right `task`", event.ty()))),
+        None => Err(("forbidden", "the token may trigger tasks only; other events need the right `ingest`".to_owned())),
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Never here: HTTP, command line, configuration files.
 
+pub mod approval;
 pub mod clock;
 mod dispatch;
 mod ingest;

@@ -385,6 +385,9 @@ impl EventMaker<'_> {
                 builder = builder.extension_str(name, value);
             }
         }
+        if kind.is_some() && draft.extension(keptn::SPEC_VERSION_EXTENSION).is_none() {
+            builder = builder.extension_str(keptn::SPEC_VERSION_EXTENSION, keptn::SPEC_VERSION);
+        }
         if let Some((name, TaskEventKind::StatusChanged)) = &kind {
             match self.task {
                 Some(task) if task.task.name == *name => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pilothouse_core::grant::Grants;
 use pilothouse_core::name::InstallationName;
-use pilothouse_core::right::Actor;
+use pilothouse_core::right::{Actor, Reach};
 use pilothouse_core::scope::Scope;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 pub struct Sender {
     /// Stored with what is sent.
     pub actor: Actor,
-    /// Whether `<task>.triggered` is allowed (right `task`).
-    pub may_trigger: bool,
-    /// Projects that the sender is narrowed to; all when `None`.
-    pub projects: Option<Vec<String>>,
+    /// Where the sender may send events (right `ingest`).
+    pub may_send: Reach,
+    /// Where the sender may send `<task>.triggered` (right `task`).
+    pub may_trigger: Reach,
 }
 
 /// What became of one event that was sent.

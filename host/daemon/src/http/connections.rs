@@ -75,7 +75,7 @@ pub(super) async fn test(
     identity: Identity,
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionTest>, Problem> {
-    identity.require(Right::Operate)?;
+    identity.require_everywhere(Right::Operate)?;
     let name = ConnectionName::new(&name).map_err(|error| Problem::bad_request("name-invalid", error.to_string()))?;
     let connection = match state.connections().resolved(&name) {
         Ok(connection) => connection,

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use pilothouse_core::delivery::DeliveryState;
 use pilothouse_core::name::InstallationName;
-use pilothouse_core::right::Right;
+use pilothouse_core::right::{Reach, Right};
 use pilothouse_store::{AttemptRecord, DeliveryFilter, DeliveryRow, Seq};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -194,20 +194,21 @@ pub(super) async fn list(
     let page = state.store().deliveries(&filter, parameters.cursor, limit).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for row in &page.items {
-        if sees(&state, &identity, row).await? {
+        if reaches(&state, &identity, Right::Read, row).await? {
             items.push(DeliveryView::new(row));
         }
     }
     Ok(Json(DeliveryPage { items, next: page.next }))
 }
 
-/// A token narrowed to projects sees the deliveries of their events only.
-async fn sees(state: &AppState, identity: &Identity, row: &DeliveryRow) -> Result<bool, Problem> {
-    if identity.projects.is_none() {
+/// A right narrowed to projects reaches the deliveries of their events only.
+async fn reaches(state: &AppState, identity: &Identity, right: Right, row: &DeliveryRow) -> Result<bool, Problem> {
+    let reach = identity.reach(right);
+    if reach == Reach::All {
         return Ok(true);
     }
     let event = state.store().event(row.event).await?;
-    Ok(event.is_some_and(|event| identity.sees(event.place.project.as_deref())))
+    Ok(event.is_some_and(|event| reach.contains(event.place.project.as_deref())))
 }
 
 /// Returns one delivery with its attempts and their logs.
@@ -219,7 +220,7 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<DeliveryDetail>, Problem> {
     identity.require(Right::Read)?;
-    let row = visible_row(&state, &identity, &id).await?;
+    let row = visible_row(&state, &identity, Right::Read, &id).await?;
     let attempts = state.store().attempts(row.id).await?;
     let tried = attempts.iter().map(AttemptView::new).collect();
     Ok(Json(DeliveryDetail { delivery: DeliveryView::new(&row), tried }))
@@ -234,14 +235,14 @@ pub(super) async fn redrive(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<DeliveryView>), Problem> {
     identity.require(Right::Operate)?;
-    let row = visible_row(&state, &identity, &id).await?;
+    let row = visible_row(&state, &identity, Right::Operate, &id).await?;
     state.engine().redrive(row.id, &identity.actor).await?;
-    let row = visible_row(&state, &identity, &id).await?;
+    let row = visible_row(&state, &identity, Right::Operate, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(DeliveryView::new(&row))))
 }
 
-async fn visible_row(state: &AppState, identity: &Identity, id: &str) -> Result<DeliveryRow, Problem> {
+async fn visible_row(state: &AppState, identity: &Identity, right: Right, id: &str) -> Result<DeliveryRow, Problem> {
     let missing = || Problem::not_found("there is no such delivery, or its event is no longer kept");
     let row = state.store().delivery(delivery_id(id)?).await?.ok_or_else(missing)?;
-    if sees(state, identity, &row).await? { Ok(row) } else { Err(missing()) }
+    if reaches(state, identity, right, &row).await? { Ok(row) } else { Err(missing()) }
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use pilothouse_core::delivery::DeliveryId;
 use pilothouse_core::event::json;
-use pilothouse_core::right::Right;
+use pilothouse_core::right::{Reach, Right};
 use pilothouse_core::time::Timestamp;
 use pilothouse_store::{EventFilter, EventRow, Seq};
 use serde::{Deserialize, Serialize};
@@ -94,17 +94,15 @@ impl EventParameters {
 
 /// Returns the project to filter by. A token that is narrowed to one project needs not name it.
 pub(super) fn narrowed(identity: &Identity, asked: Option<&str>) -> Result<Option<String>, Problem> {
-    match (asked, identity.projects.as_deref()) {
-        (asked, None) => Ok(asked.map(str::to_owned)),
-        (None, Some([only])) => Ok(Some(only.clone())),
-        (Some(asked), Some(projects)) if projects.iter().any(|project| project == asked) => Ok(Some(asked.to_owned())),
-        (None, Some(projects)) => {
-            let detail = format!("the token sees the projects {}; name one with `project`", projects.join(", "));
-            Err(Problem::forbidden(detail))
-        }
-        (Some(_), Some(projects)) => {
-            Err(Problem::forbidden(format!("the token sees the projects {} only", projects.join(", "))))
-        }
+    let reach = identity.reach(Right::Read);
+    match (asked, &reach) {
+        (asked, Reach::All) => Ok(asked.map(str::to_owned)),
+        (Some(asked), reach) if reach.contains(Some(asked)) => Ok(Some(asked.to_owned())),
+        (Some(_), reach) => Err(Problem::forbidden(format!("the token sees {reach} only"))),
+        (None, Reach::Projects(projects)) => match projects.first().filter(|_| projects.len() == 1) {
+            Some(only) => Ok(Some(only.clone())),
+            None => Err(Problem::forbidden(format!("the token sees {reach}; name one with `project`"))),
+        },
     }
 }
 

@@ -108,7 +108,7 @@ pub(super) async fn put(
     Path(name): Path<String>,
     JsonBody(body): JsonBody<ExecutorBody>,
 ) -> Result<StatusCode, Problem> {
-    identity.require(Right::Operate)?;
+    identity.require_everywhere(Right::Operate)?;
     let name = InstallationName::new(&name)?;
     let owner = match &body.token {
         None => identity.actor.clone(),
@@ -139,7 +139,7 @@ pub(super) async fn delete(
     identity: Identity,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    identity.require(Right::Operate)?;
+    identity.require_everywhere(Right::Operate)?;
     let name = InstallationName::new(&name)?;
     state.engine().remove_executor(&name, &identity.actor).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{Method, StatusCode};
-use pilothouse_core::right::Right;
+use pilothouse_core::right::{Reach, Right};
 
 use super::AppState;
 use super::problem::Problem;
@@ -119,6 +119,21 @@ impl Identity {
             return Ok(());
         }
         Err(Problem::forbidden(format!("the token does not have the right `{}`", right.as_str())))
+    }
+
+    /// Refuses whoever does not have the right for all projects, for what belongs to none of them.
+    ///
+    /// # Errors
+    /// 403, with the right that is missing or where it ends.
+    pub fn require_everywhere(&self, right: Right) -> Result<(), Problem> {
+        self.require(right)?;
+        match self.reach(right) {
+            Reach::All => Ok(()),
+            reach => Err(Problem::forbidden(format!(
+                "the token has the right `{}` for {reach} only, and this is for all",
+                right.as_str()
+            ))),
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use pilothouse_core::Event;
 use pilothouse_core::event::http::{Mode, detect, parse_binary};
 use pilothouse_core::event::{EventError, code, json};
-use pilothouse_core::keptn::{CONFIGURE_MONITORING_TYPE, TaskEventKind, parse_task_event};
 use pilothouse_core::right::Right;
 use pilothouse_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -111,9 +110,9 @@ pub(super) async fn send(
 }
 
 async fn accept(state: &AppState, identity: Identity, events: Vec<Event>, is_dry: bool) -> Result<Response, Problem> {
-    check_rights(&identity, &events)?;
     check_expiry(&events, state.clock().now())?;
-    let sender = Sender { may_trigger: identity.may(Right::Task), actor: identity.actor, projects: identity.projects };
+    let (may_send, may_trigger) = (identity.reach(Right::Ingest), identity.reach(Right::Task));
+    let sender = Sender { may_send, may_trigger, actor: identity.actor };
     if is_dry {
         return dry_run(state, &events, &sender);
     }
@@ -203,23 +202,6 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
     // What is not ASCII is no media type that decides a mode; the codec refuses it with its own words.
     Ok(first.and_then(|value| value.to_str().ok()))
-}
-
-/// A token with the right `task` alone may trigger tasks and send nothing else. The engine checks the reverse.
-fn check_rights(identity: &Identity, events: &[Event]) -> Result<(), Problem> {
-    if identity.may(Right::Ingest) {
-        return Ok(());
-    }
-    let triggers = |event: &Event| {
-        event.ty() == CONFIGURE_MONITORING_TYPE
-            || matches!(parse_task_event(event.ty()), Some((_, TaskEventKind::Triggered)))
-    };
-    match events.iter().position(|event| !triggers(event)) {
-        Some(index) => {
-            Err(Problem::forbidden("the token may trigger tasks only; other events need the right `ingest`").at(index))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The extension attribute after which an event is of no use to anyone (CloudEvents extension "Expiry Time").

@@ -5,6 +5,7 @@
 //!
 //! Never here: sockets and signals ([`crate::serve`]), decisions about events ([`crate::engine`]).
 
+pub mod approvals;
 mod backup;
 mod body;
 pub mod connections;
@@ -246,6 +247,8 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/sequences/{id}/resume", post(sequences::resume))
         .route("/v1/sequences/{id}/abort", post(sequences::abort))
         .route("/v1/sequences/{id}/rerun", post(sequences::rerun))
+        .route("/v1/approvals", get(approvals::list))
+        .route("/v1/approvals/{id}", get(approvals::one).post(approvals::decide))
         .route("/v1/executors", get(executors::list))
         .route("/v1/executors/{name}", put(executors::put).delete(executors::delete))
         .route("/v1/executors/{name}/lease", post(executors::lease))

@@ -5,8 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    backup, connections, deliveries, events, executors, health, inbound, ingest, metrics, plugins, projects, resources,
-    secrets, sequences, tail, tasks, tokens, upstreams,
+    approvals, backup, connections, deliveries, events, executors, health, inbound, ingest, metrics, plugins, projects,
+    resources, secrets, sequences, tail, tasks, tokens, upstreams,
 };
 
 /// The description of every path.
@@ -25,6 +25,7 @@ use super::{
         upstreams::decide, secrets::list, secrets::put, secrets::delete,
         sequences::trigger, sequences::list, sequences::one, sequences::pause, sequences::resume, sequences::abort,
         sequences::rerun, sequences::figures,
+        approvals::list, approvals::one, approvals::decide,
         executors::list, executors::put, executors::delete, executors::lease,
         inbound::list, inbound::put, inbound::delete, inbound::log, inbound::receive,
         health::healthz, health::readyz, metrics::scrape, openapi,

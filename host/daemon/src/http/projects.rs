@@ -165,10 +165,15 @@ impl Identity {
     /// Reads the name of a project that the holder may see and needs `right` for.
     ///
     /// # Errors
-    /// 403 without the right, 404 for a name that is none or not seen.
+    /// 403 without the right, or without it in this project, 404 for a name that is none or not seen.
     pub(super) fn project(&self, right: Right, name: &str) -> Result<ProjectName, Problem> {
         self.require(right)?;
-        let parsed = ProjectName::new(name).ok().filter(|_| self.sees(Some(name)));
+        let allowed = self.may_in(right, Some(name));
+        if !allowed && self.sees(Some(name)) {
+            let detail = format!("the token does not have the right `{}` in `{}`", right.as_str(), cut(name));
+            return Err(Problem::forbidden(detail));
+        }
+        let parsed = ProjectName::new(name).ok().filter(|_| allowed);
         parsed.ok_or_else(|| Problem::not_found(format!("there is no project `{}`", cut(name))))
     }
 
@@ -231,7 +236,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<ProjectMade>), Problem> {
     identity.require(Right::Operate)?;
     let name = ProjectName::new(&body.name)?;
-    if !identity.sees(Some(&body.name)) {
+    if !identity.may_in(Right::Operate, Some(&body.name)) {
         return Err(Problem::forbidden(format!("the token is not for the project `{name}`")));
     }
     let cause = identity.cause(Some(&body.message), "Create the project")?;

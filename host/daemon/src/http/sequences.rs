@@ -1,6 +1,6 @@
 //! Sequences: trigger, list, see, and give orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,7 +8,7 @@ use http::StatusCode;
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::keptn::{COMMIT_EXTENSION, RUN_EXTENSION};
 use pilothouse_core::name::{SequenceName, ServiceName, StageName};
-use pilothouse_core::right::Right;
+use pilothouse_core::right::{Reach, Right};
 use pilothouse_core::sequence::{self, Command};
 use pilothouse_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -177,7 +177,11 @@ pub(super) async fn trigger(
     let event = event
         .build()
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "event-invalid", error.to_string()))?;
-    let sender = Sender { may_trigger: false, actor: identity.actor, projects: identity.projects };
+    let sender = Sender {
+        may_send: identity.reach(Right::Ingest),
+        may_trigger: Reach::Projects(BTreeSet::new()),
+        actor: identity.actor,
+    };
     let accepted = state.engine().ingest(vec![event], &sender).await?;
     let seq = accepted.first().map_or(0, |accepted| accepted.seq);
     let id = sequence::execution_id(API_SOURCE, &id).to_string();
@@ -214,11 +218,11 @@ pub(super) async fn list(
     Ok(Json(page))
 }
 
-/// Reads a sequence that the holder may see.
-async fn seen(state: &AppState, identity: &Identity, id: &str) -> Result<(Uuid, SequenceView), Problem> {
+/// Reads a sequence of a project that the holder has the right for.
+async fn seen(state: &AppState, identity: &Identity, right: Right, id: &str) -> Result<(Uuid, SequenceView), Problem> {
     let missing = || Problem::not_found("there is no such sequence; `GET /v1/sequences` lists them");
     let id: Uuid = id.parse().map_err(|_| missing())?;
-    let found = state.engine().sequence(id).await?.filter(|found| identity.sees(Some(&found.summary.project)));
+    let found = state.engine().sequence(id).await?.filter(|found| identity.may_in(right, Some(&found.summary.project)));
     Ok((id, found.ok_or_else(missing)?))
 }
 
@@ -231,7 +235,7 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<SequenceView>, Problem> {
     identity.require(Right::Read)?;
-    Ok(Json(seen(&state, &identity, &id).await?.1))
+    Ok(Json(seen(&state, &identity, Right::Read, &id).await?.1))
 }
 
 async fn order(
@@ -245,7 +249,7 @@ async fn order(
     if reason.len() > super::projects::MESSAGE_BYTES_MAX {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "message-invalid", "the reason is too long"));
     }
-    let (id, _) = seen(state, identity, id).await?;
+    let (id, _) = seen(state, identity, Right::Operate, id).await?;
     let about = state.engine().order(id, command, &identity.actor, reason).await?;
     let now = state.engine().sequence(about).await?;
     now.map(Json).ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use pilothouse_core::right::Right;
+use pilothouse_core::right::{Right, RoleGrant};
 use pilothouse_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,10 +21,16 @@ use crate::auth::{Identity, NewToken, TokenRecord};
 pub struct TokenBody {
     /// Its name, which stands with everything that its holder causes.
     pub name: String,
-    /// What it may do: `ingest`, `read`, `task`, `operate`, `admin`.
+    /// What it may do: `ingest`, `read`, `task`, `approve`, `operate`, `admin`.
     #[schema(value_type = Vec<String>)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub rights: BTreeSet<Right>,
-    /// Projects that it is narrowed to; all when absent.
+    /// Roles, which are sets of rights: `role` is `viewer`, `sender`, `approver`, `operator` or `admin`, `project` the one
+    /// project that it counts in.
+    #[schema(value_type = Vec<Object>)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<RoleGrant>,
+    /// Projects that the rights, and the roles that name none, are narrowed to; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projects: Option<Vec<String>>,
     /// When it stops to be valid (RFC 3339); never when absent.
@@ -49,8 +55,10 @@ pub struct TokenView {
     pub name: String,
     /// The part of its text that is no secret.
     pub id: String,
-    /// What it may do.
+    /// What it may do, besides what its roles say.
     pub rights: Vec<String>,
+    /// Its roles, as `approver` or `approver@shop`.
+    pub roles: Vec<String>,
     /// Projects that it is narrowed to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projects: Option<Vec<String>>,
@@ -67,6 +75,7 @@ impl From<&TokenRecord> for TokenView {
             name: record.name.clone(),
             id: record.id.clone(),
             rights: record.rights.iter().map(|right| right.as_str().to_owned()).collect(),
+            roles: record.roles.iter().map(ToString::to_string).collect(),
             projects: record.projects.clone(),
             created: record.created.to_string(),
             expires: record.expires.map(|time| time.to_string()),
@@ -104,7 +113,8 @@ pub(super) async fn create(
             Problem::bad_request("body-invalid", "`expires` is not a time such as 2026-01-02T15:04:05Z")
         })?),
     };
-    let new = NewToken { name: body.name.clone(), rights: body.rights, projects: body.projects, expires };
+    let new =
+        NewToken { name: body.name.clone(), rights: body.rights, roles: body.roles, projects: body.projects, expires };
     let text = state.tokens().create(new).await?;
     tracing::info!(name = %body.name, actor = identity.actor.as_str(), "TokenCreated");
     Ok((StatusCode::CREATED, Json(TokenMade { name: body.name, token: text.reveal() })))

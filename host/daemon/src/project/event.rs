@@ -3,7 +3,7 @@
 use pilothouse_core::Event;
 use pilothouse_core::event::{EventBuilder, EventError};
 use pilothouse_core::host_event::{HOST_SOURCE, PROJECT_COMMITTED, PROJECT_DELETED};
-use pilothouse_core::keptn::{COMMIT_EXTENSION, RUN_EXTENSION, derive_run};
+use pilothouse_core::keptn::{COMMIT_EXTENSION, RUN_EXTENSION, SPEC_VERSION, SPEC_VERSION_EXTENSION, derive_run};
 use pilothouse_core::right::Actor;
 use pilothouse_core::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -74,7 +74,7 @@ pub(super) fn keptn(what: &str, id: String, data: Map<String, Value>, now: Times
     EventBuilder::new(id, HOST_SOURCE, ty)
         .time(Some(now.to_string()))
         .extension_str(RUN_EXTENSION, &run)
-        .extension_str("shkeptnspecversion", "0.2.4")
+        .extension_str(SPEC_VERSION_EXTENSION, SPEC_VERSION)
         .json(&Value::Object(data))
         .build()
 }

@@ -238,8 +238,8 @@ fn unknown_word(index: usize, word: &str) -> rusqlite::Error {
 }
 
 fn cause_of(text: &str) -> Option<Cause> {
-    use Cause::{JobEnded, Observed, TaskFinished, Triggered, WakeUp};
-    [Observed, Triggered, WakeUp, JobEnded, TaskFinished].into_iter().find(|it| it.as_str() == text)
+    use Cause::{Decided, JobEnded, Observed, TaskFinished, Triggered, WakeUp};
+    [Observed, Triggered, WakeUp, JobEnded, TaskFinished, Decided].into_iter().find(|it| it.as_str() == text)
 }
 
 fn failure_of(text: &str) -> Option<FailureKind> {

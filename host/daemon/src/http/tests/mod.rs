@@ -72,7 +72,13 @@ impl Harness {
     /// Makes a token with these rights, for these projects.
     pub(crate) async fn token(&self, name: &str, rights: &[Right], projects: Option<&[&str]>) -> String {
         let projects = projects.map(|projects| projects.iter().map(|&project| project.to_owned()).collect());
-        let new = NewToken { name: name.to_owned(), rights: rights.iter().copied().collect(), projects, expires: None };
+        let new = NewToken {
+            name: name.to_owned(),
+            rights: rights.iter().copied().collect(),
+            roles: Vec::new(),
+            projects,
+            expires: None,
+        };
         self.app.tokens().create(new).await.unwrap().reveal()
     }
 
