@@ -9,6 +9,7 @@
 
 pub mod delivery;
 pub mod event;
+pub mod files;
 pub mod filter;
 pub mod grant;
 pub mod host_event;
