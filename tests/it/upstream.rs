@@ -139,21 +139,21 @@ fn what_is_added_here_arrives_upstream_and_what_is_pushed_there_is_told_of_here(
     bench.until_state("in-step");
     assert_eq!(bench.upstream_file("main", "shipyard.yaml").unwrap(), SHIPYARD);
 
-    bench.add("services/hello/slo.yaml", "a: 1\n");
-    until(|| bench.upstream_file("main", "services/hello/slo.yaml"));
+    bench.add("services/hello/limits.yaml", "a: 1\n");
+    until(|| bench.upstream_file("main", "services/hello/limits.yaml"));
     let log = git(&bench.server.path("podtato"), &["log", "--format=%an|%s", "-1", "main"]).unwrap();
     assert_eq!(log.trim(), "token:admin|From the host");
 
     let copy = bench.server.clone_of("podtato").unwrap();
-    let pushed = push_file(&copy, "services/hello/slo.yaml", "a: 2\n", "Promise less").unwrap();
+    let pushed = push_file(&copy, "services/hello/limits.yaml", "a: 2\n", "Promise less").unwrap();
     sync(&bench);
     let told = bench.until_told(&pushed);
     assert_eq!(
         (&told["origin"], &told["author"], &told["message"]),
         (&"upstream".into(), &"Dev".into(), &"Promise less".into())
     );
-    assert_eq!(told["paths"][0]["path"], "services/hello/slo.yaml");
-    assert_eq!(bench.file("services/hello/slo.yaml"), "a: 2\n");
+    assert_eq!(told["paths"][0]["path"], "services/hello/limits.yaml");
+    assert_eq!(bench.file("services/hello/limits.yaml"), "a: 2\n");
     assert!(!bench.host.said().contains("s3cret"));
 }
 

@@ -16,7 +16,7 @@ use pilothouse::engine::clock::SystemClock;
 use pilothouse::engine::telemetry::NoTelemetry;
 use pilothouse::engine::view::{Accepted, InstallRequest, InstallationView, Sender};
 use pilothouse::engine::{Engine, EngineConfig, Resources};
-use pilothouse::git::Repositories;
+use pilothouse::git::{Change, Repositories};
 use pilothouse::project::shipyards::{KnownProjects, Shipyards};
 use pilothouse::project::{Cause, Projects};
 use pilothouse::secrets::Secrets;
@@ -25,8 +25,10 @@ use pilothouse_core::delivery::DeliveryState;
 use pilothouse_core::event::{AttributeValue, EventBuilder};
 use pilothouse_core::grant::{Ceiling, Grants};
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName, ProjectName, TemplateName};
+use pilothouse_core::resource::FilePath;
 use pilothouse_core::right::{Actor, Reach};
 use pilothouse_core::scope::Scope;
+use pilothouse_core::shipyard::SHIPYARD_FILE;
 use pilothouse_runtime::job::{JobTemplate, JobsConfig, LocalJobs, SupervisorCommand};
 use pilothouse_runtime::{Connection, Runtime, RuntimeConfig};
 use pilothouse_store::sqlite::{SqliteConfig, SqliteStore};
@@ -247,7 +249,9 @@ impl Host {
     /// It is refused.
     pub async fn create_project(&self, name: &str, shipyard: &str) -> Result<()> {
         let cause = Cause { actor: Actor::token("test"), message: "Create it".to_owned(), origin: "api" };
-        self.projects.create(&ProjectName::new(name)?, shipyard.as_bytes(), "", &cause).await?;
+        let path = FilePath::new(SHIPYARD_FILE)?;
+        let files = vec![Change { path, content: Some(shipyard.as_bytes().to_vec()) }];
+        self.projects.create(&ProjectName::new(name)?, files, "", &cause).await?;
         Ok(())
     }
 

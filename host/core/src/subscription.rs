@@ -224,6 +224,18 @@ impl Subscriptions {
         collect(matching)
     }
 
+    /// Tells whether any subscriber could do a task in a stage of a project, for some service at least. What it wants in
+    /// an event's data is not looked at.
+    pub fn executes(&self, task: &str, project: &str, stage: &str) -> bool {
+        let within = |list: &[String], value: &str| list.is_empty() || list.iter().any(|it| it == value);
+        self.subscribers.iter().any(|subscriber| {
+            let scope = &subscriber.scope;
+            matches!(&subscriber.kind, SubscriberKind::Executor { task: own, .. } if own.as_str() == task)
+                && within(&scope.projects, project)
+                && within(&scope.stages, stage)
+        })
+    }
+
     /// Says for every subscriber why it does or does not get the event.
     pub fn explain(&self, event: &Event, data: Option<&Value>, place: &Place) -> Vec<Explanation> {
         let mut seen = BTreeSet::new();

@@ -4,11 +4,12 @@
 //! [`sli::Sli`], …), for what looks at several files together. The JSON Schemas in `docs/schemas` say the same to editors;
 //! a test keeps the two in step.
 //!
-//! Never here: what several files mean together, and where files come from ([`crate::resource`]).
+//! What several files mean together is in [`project`]. Never here: where files come from ([`crate::resource`]).
 
 pub mod criterion;
 pub mod jobs;
 mod member;
+pub mod project;
 pub mod remediation;
 pub mod sli;
 pub mod slo;
@@ -82,6 +83,13 @@ impl FileKind {
                 (!provider.is_empty() && !provider.contains('/')).then_some(Self::Sli)
             }
         }
+    }
+
+    /// Returns the format of a file of which only the end of the path is known, such as `src/shop/prometheus/sli.yaml`.
+    pub fn of_name(path: &str) -> Option<Self> {
+        let mut parts = path.rsplit('/');
+        let (file, folder) = (parts.next()?, parts.next());
+        Self::of_path(file).or_else(|| Self::of_path(&format!("{}/{file}", folder?)))
     }
 
     /// Returns the format that a file says it has, by its `kind`, or by its `spec_version` and what else is in it.

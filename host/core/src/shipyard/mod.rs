@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::name::{SequenceName, StageName, TaskName};
 use crate::task::TaskResult;
 
-pub use read::read;
+pub use read::{TaskUse, read, task_uses};
 
 /// Where the shipyard lies in a project.
 pub const SHIPYARD_FILE: &str = "shipyard.yaml";

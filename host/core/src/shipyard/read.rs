@@ -24,6 +24,30 @@ pub(super) struct Places {
     pub(super) sequences: Vec<(String, String, Position)>,
     /// `(stage, sequence, index of the trigger)` and where its event stands.
     pub(super) triggers: Vec<(String, String, usize, Position)>,
+    /// Each task.
+    pub(super) tasks: Vec<TaskUse>,
+}
+
+/// A task of a sequence, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskUse {
+    /// The stage.
+    pub stage: String,
+    /// The sequence.
+    pub sequence: String,
+    /// The task.
+    pub task: String,
+    /// Where it stands.
+    pub at: Position,
+}
+
+/// Returns the tasks of a shipyard in the order of the file, for what looks at them together with other files; none if the
+/// file has an error.
+pub fn task_uses(bytes: &[u8]) -> Vec<TaskUse> {
+    let Ok(node) = parse(bytes) else { return Vec::new() };
+    let (mut places, mut problems) = (Places::default(), Vec::new());
+    let found = file(&node, &mut places, &mut problems);
+    if found.is_some() && !problems.iter().any(Problem::stops_a_run) { places.tasks } else { Vec::new() }
 }
 
 /// Reads a shipyard. The first part is `None` if there is an error; the second has everything that is wrong, in the order
@@ -171,11 +195,19 @@ fn sequence(node: &Node, stage: &StageName, places: &mut Places, problems: &mut 
             format!("{what} has no tasks: it would fail whenever it is triggered"),
         ));
     }
-    let steps: Vec<Vec<TaskDefinition>> = tasks.iter().filter_map(|item| step(item, &what, problems)).collect();
+    let mut found = Vec::new();
+    let steps: Vec<Vec<TaskDefinition>> =
+        tasks.iter().filter_map(|item| step(item, &what, &mut found, problems)).collect();
     let count: usize = steps.iter().map(Vec::len).sum();
     if count > TASKS_MAX {
         problems.push(Problem::error(node.at, format!("{what} has {count} tasks, at most {TASKS_MAX} are allowed")));
     }
+    places.tasks.extend(found.into_iter().map(|(task, at)| TaskUse {
+        stage: stage.to_string(),
+        sequence: name.to_string(),
+        task,
+        at,
+    }));
     Some(Sequence { name, triggered_on, concurrency, steps })
 }
 
@@ -252,11 +284,18 @@ fn conditions(node: &Node, problems: &mut Vec<Problem>) -> Option<Vec<Condition>
     Some(conditions)
 }
 
-/// Reads one entry of `tasks`: a task, or `parallel` with a list of them.
-fn step(node: &Node, of: &str, problems: &mut Vec<Problem>) -> Option<Vec<TaskDefinition>> {
+/// Reads one entry of `tasks`: a task, or `parallel` with a list of them; adds to `found` where each stands.
+fn step(
+    node: &Node,
+    of: &str,
+    found: &mut Vec<(String, Position)>,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<TaskDefinition>> {
     let mut fields = Fields::of(node, format!("a task of {of}"), problems)?;
     if fields.get("parallel").is_none() {
-        return task(fields).map(|task| vec![task]);
+        let task = task(fields)?;
+        found.push((task.name.to_string(), node.at));
+        return Some(vec![task]);
     }
     let items = fields.list("parallel").unwrap_or_default();
     fields.finish();
@@ -272,6 +311,7 @@ fn step(node: &Node, of: &str, problems: &mut Vec<Problem>) -> Option<Vec<TaskDe
                 format!("`{}` stands twice in a parallel group: their outputs would overwrite each other", task.name);
             problems.push(Problem::error(item.at, message));
         }
+        found.push((task.name.to_string(), item.at));
         group.push(task);
     }
     (!group.is_empty()).then_some(group)

@@ -13,7 +13,7 @@ use std::fmt;
 pub use parse::{DEPTH_MAX, FILE_BYTES_MAX, NODES_MAX, parse};
 
 /// A place in a file; both count from 1, columns in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Position {
     /// The line.
     pub line: u32,
@@ -33,7 +33,7 @@ impl fmt::Display for Position {
 }
 
 /// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// The file works, but probably not as it was meant.
@@ -46,7 +46,7 @@ pub enum Severity {
 }
 
 /// What is wrong with a file, where, and what was meant.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
     /// Where it is.
     #[serde(flatten)]

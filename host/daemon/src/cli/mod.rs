@@ -191,7 +191,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Token(command) => command.run(&global, terminal).await,
         Command::Backup(command) => command.run(&global, terminal).await,
         Command::Restore(command) => command.run(terminal),
-        Command::Validate(command) => command.run(terminal),
+        Command::Validate(command) => command.run(&global, terminal).await,
         Command::Config(command) => command.run(terminal),
         Command::Doctor(command) => command.run(&global, terminal).await,
         Command::Completions(command) => command.run(terminal),

@@ -142,7 +142,13 @@ impl ProjectCommand {
 impl CreateCommand {
     async fn run(self, api: &Api, terminal: &mut Terminal) -> Result<(), CliError> {
         let shipyard = read_text(&self.shipyard)?;
-        let body = ProjectBody { name: self.project, shipyard, description: self.description, message: String::new() };
+        let body = ProjectBody {
+            name: self.project,
+            shipyard,
+            description: self.description,
+            message: String::new(),
+            files: Vec::new(),
+        };
         let answer = api.post("/v1/projects", &body).await?;
         warnings(&answer, terminal);
         match terminal.format {

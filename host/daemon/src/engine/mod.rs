@@ -270,6 +270,11 @@ impl Engine {
         self.0.executor_views().await
     }
 
+    /// Tells whether a plugin or an outside executor could do a task in a stage of a project.
+    pub fn executes(&self, task: &str, project: &str, stage: &str) -> bool {
+        self.0.snapshot.load().subscriptions.executes(task, project, stage)
+    }
+
     /// Returns the outside executors that tasks are sent to: the name, whose it is, and the connection.
     pub fn pushed_executors(&self) -> Vec<(InstallationName, Actor, ConnectionName)> {
         let snapshot = self.0.snapshot.load();

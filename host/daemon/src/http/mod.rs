@@ -222,8 +222,12 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/connections/{name}/test", post(connections::test))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{name}", delete(tokens::revoke))
-        .route("/v1/projects", get(projects::list).post(projects::create))
+        .route(
+            "/v1/projects",
+            get(projects::list).post(projects::create).layer(DefaultBodyLimit::max(COMMIT_BODY_BYTES_MAX)),
+        )
         .route("/v1/projects/{project}", get(projects::one).delete(projects::delete))
+        .route("/v1/projects/{project}/problems", get(projects::problems))
         .route("/v1/projects/{project}/stages", get(projects::stages))
         .route("/v1/projects/{project}/services", get(projects::services).post(projects::create_service))
         .route("/v1/projects/{project}/services/{service}", delete(projects::delete_service))

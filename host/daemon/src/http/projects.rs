@@ -5,9 +5,11 @@ use axum::extract::{Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
+use pilothouse_core::files::project::FileProblem;
 use pilothouse_core::name::{NameError, ProjectName, ServiceName};
 use pilothouse_core::resource::FilePath;
 use pilothouse_core::right::Right;
+use pilothouse_core::shipyard::SHIPYARD_FILE;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -39,6 +41,9 @@ pub struct ProjectBody {
     /// Why it is created; becomes the first commit's message.
     #[serde(default)]
     pub message: String,
+    /// More files, for the first commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ChangeBody>,
 }
 
 /// A project that was created.
@@ -47,9 +52,22 @@ pub struct ProjectMade {
     /// The project.
     #[serde(flatten)]
     pub project: ProjectView,
-    /// What is not quite right with the shipyard.
+    /// What is not quite right with its files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What is wrong with the files of a project.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ProblemList {
+    /// The commit that was looked at.
+    pub commit: String,
+    /// How many files have a format that is checked.
+    pub checked: usize,
+    /// Each with `path`, `line`, `column`, `severity` (`error`, `write-error`, `warning`) and `message`, in the order of the
+    /// paths.
+    #[schema(value_type = Vec<Object>)]
+    pub items: Vec<FileProblem>,
 }
 
 /// Which page.
@@ -240,9 +258,10 @@ pub(super) async fn create(
         return Err(Problem::forbidden(format!("the token is not for the project `{name}`")));
     }
     let cause = identity.cause(Some(&body.message), "Create the project")?;
-    let (project, problems) =
-        state.projects().create(&name, body.shipyard.as_bytes(), &body.description, &cause).await?;
-    let warnings = problems.iter().map(|problem| format!("shipyard.yaml:{problem}")).collect();
+    let mut files = changes(body.files)?;
+    let path = file_path(None, None, SHIPYARD_FILE)?;
+    files.push(Change { path, content: Some(body.shipyard.into_bytes()) });
+    let (project, warnings) = state.projects().create(&name, files, &body.description, &cause).await?;
     Ok((StatusCode::CREATED, Json(ProjectMade { project, warnings })))
 }
 
@@ -256,6 +275,19 @@ pub(super) async fn one(
 ) -> Result<Json<ProjectView>, Problem> {
     let name = identity.project(Right::Read, &project)?;
     Ok(Json(state.projects().get(&name).await?))
+}
+
+/// Says what is wrong with the files of a project, and what does not fit together.
+#[utoipa::path(get, path = "/v1/projects/{project}/problems", tag = "projects", params(("project" = String, Path, description = "The project's name.")),
+    responses((status = 200, body = ProblemList), (status = 404, body = Problem)))]
+pub(super) async fn problems(
+    State(state): State<AppState>,
+    identity: Identity,
+    Path(project): Path<String>,
+) -> Result<Json<ProblemList>, Problem> {
+    let name = identity.project(Right::Read, &project)?;
+    let (commit, checked) = state.projects().problems(&name).await?;
+    Ok(Json(ProblemList { commit: commit.to_string(), checked: checked.files, items: checked.problems }))
 }
 
 /// Deletes a project with its repository; what runs in it is aborted. Its upstream stays as it is.
@@ -339,8 +371,15 @@ pub(super) async fn commit(
 ) -> Result<Json<WrittenView>, Problem> {
     let name = identity.project(Right::Operate, &project)?;
     let expected = commit_id(body.expected.as_deref())?;
-    let mut changes = Vec::with_capacity(body.changes.len());
-    for change in body.changes {
+    let changes = changes(body.changes)?;
+    let cause = identity.cause(Some(&body.message), &default_message(&changes))?;
+    Ok(Json(state.projects().write(&name, changes, expected, &cause).await?))
+}
+
+/// Reads files to write and remove.
+fn changes(bodies: Vec<ChangeBody>) -> Result<Vec<Change>, Problem> {
+    let mut changes = Vec::with_capacity(bodies.len());
+    for change in bodies {
         let path = file_path(change.stage.as_deref(), change.service.as_deref(), &change.path)?;
         let invalid = |detail: &str| {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "change-invalid", format!("`{path}`: {detail}"))
@@ -355,8 +394,7 @@ pub(super) async fn commit(
         };
         changes.push(Change { path, content });
     }
-    let cause = identity.cause(Some(&body.message), &default_message(&changes))?;
-    Ok(Json(state.projects().write(&name, changes, expected, &cause).await?))
+    Ok(changes)
 }
 
 /// Makes a message for a change without a reason.
@@ -396,9 +434,8 @@ impl From<ProjectError> for Problem {
             ProjectError::Exists(_) => Self::new(StatusCode::CONFLICT, "project-exists", text),
             ProjectError::NoConflict(_) => Self::new(StatusCode::CONFLICT, "no-conflict", text),
             ProjectError::ServiceExists { .. } => Self::new(StatusCode::CONFLICT, "service-exists", text),
-            ProjectError::File { path, problems } => {
-                let errors = problems.iter().map(|problem| format!("{path}:{problem}")).collect();
-                unprocessable("file-invalid", text).with_errors(errors)
+            ProjectError::Files(problems) => {
+                unprocessable("file-invalid", text).with_errors(problems.iter().map(ToString::to_string).collect())
             }
             ProjectError::Path(_) => unprocessable("path-invalid", text),
             ProjectError::Invalid(_) => unprocessable("change-invalid", text),

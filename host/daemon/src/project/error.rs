@@ -1,8 +1,8 @@
 //! Why something could not be done with a project.
 
+use pilothouse_core::files::project::FileProblem;
 use pilothouse_core::name::ProjectName;
 use pilothouse_core::suggest::nearest;
-use pilothouse_core::yaml::Problem;
 use pilothouse_store::StoreError;
 
 use crate::git::GitError;
@@ -45,14 +45,9 @@ pub enum ProjectError {
     /// There is nothing to decide.
     #[error("the project `{0}` has no conflict with its upstream")]
     NoConflict(String),
-    /// A file has errors.
-    #[error("`{path}` has errors, so nothing was changed")]
-    File {
-        /// The file.
-        path: String,
-        /// Everything that is wrong with it.
-        problems: Vec<Problem>,
-    },
+    /// Files have errors.
+    #[error("{} errors, so nothing was changed: {}", of(.0), first(.0))]
+    Files(Vec<FileProblem>),
     /// A path is not one.
     #[error("{0}")]
     Path(String),
@@ -78,6 +73,21 @@ impl ProjectError {
         let near = nearest(service, known.iter().map(String::as_str)).map(str::to_owned);
         Self::NoService { project: project.to_string(), service: service.to_owned(), near }
     }
+}
+
+/// Says which files are wrong.
+fn of(problems: &[FileProblem]) -> String {
+    let mut paths: Vec<&str> = problems.iter().map(|found| found.path.as_str()).collect();
+    paths.dedup();
+    match paths.as_slice() {
+        [one] => format!("`{one}` has"),
+        paths => format!("{} files have", paths.len()),
+    }
+}
+
+/// Returns the first error.
+fn first(problems: &[FileProblem]) -> String {
+    problems.iter().find(|found| found.problem.stops_a_write()).map(ToString::to_string).unwrap_or_default()
 }
 
 fn meant(near: &Option<String>) -> String {

@@ -7,6 +7,7 @@
 //! Never here: HTTP, sequences.
 
 mod announce;
+mod check;
 mod error;
 mod event;
 pub(crate) mod row;
@@ -17,10 +18,9 @@ pub mod view;
 use std::sync::Arc;
 
 use pilothouse_core::name::{ProjectName, ServiceName, StageName};
-use pilothouse_core::resource::{CHANGES_MAX, FilePath, Folder};
+use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_core::right::Actor;
-use pilothouse_core::shipyard::{SHIPYARD_FILE, Shipyard};
-use pilothouse_core::yaml::Problem;
+use pilothouse_core::shipyard::Shipyard;
 use pilothouse_store::{StateKey, StateWrite, Store, StoreError};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::engine::Engine;
 use crate::git::{Change, CommitId, CommitInfo, FileEntry, Repositories, Repository, Signed};
 use crate::secrets::Secrets;
+use check::check_changes;
 pub use error::ProjectError;
 use row::{PROJECT_KIND, ProjectRow, ReadRow};
 use shipyards::Shipyards;
@@ -87,24 +88,23 @@ impl Projects {
         &self.0.repositories
     }
 
-    /// Creates a project from a shipyard; returns it and what is not quite right with the shipyard.
+    /// Creates a project from its first files, the shipyard among them; returns it and what is not quite right with them.
     ///
     /// # Errors
-    /// There is one of this name, the shipyard has errors, or the disk or the store failed.
+    /// There is one of this name, a file has errors, or the disk or the store failed.
     pub async fn create(
         &self,
         name: &ProjectName,
-        shipyard: &[u8],
+        files: Vec<Change>,
         description: &str,
         cause: &Cause,
-    ) -> Result<(ProjectView, Vec<Problem>), ProjectError> {
+    ) -> Result<(ProjectView, Vec<String>), ProjectError> {
         if self.row(name).await?.is_some() {
             return Err(ProjectError::Exists(name.to_string()));
         }
-        let warnings = check_shipyard(shipyard)?;
+        check_changes(&files)?;
+        let changed: Vec<FilePath> = files.iter().map(|file| file.path.clone()).collect();
         let now = self.0.engine.now();
-        let path = FilePath::new(SHIPYARD_FILE).map_err(|error| ProjectError::Path(error.to_string()))?;
-        let files = vec![Change { path, content: Some(shipyard.to_vec()) }];
         self.0.repositories.create(name, files, signed(cause, now)).await?;
         let row = ProjectRow::new(description.to_owned(), now);
         let mut created = Map::new();
@@ -117,7 +117,7 @@ impl Projects {
             result => result?,
         }
         self.announce(name, cause).await?;
-        Ok((self.get(name).await?, warnings))
+        Ok((self.get(name).await?, self.warnings(name, &changed).await))
     }
 
     /// Deletes a project with its repository. What ran in it is aborted, its events stay.
@@ -221,19 +221,8 @@ impl Projects {
         if changes.is_empty() {
             return Err(ProjectError::Invalid("there is nothing to change; name at least one file".to_owned()));
         }
-        if changes.len() > CHANGES_MAX {
-            let text = format!("{} files, at most {CHANGES_MAX} are changed by one commit", changes.len());
-            return Err(ProjectError::Invalid(text));
-        }
-        let mut warnings = Vec::new();
-        for change in &changes {
-            if change.path.as_str() == SHIPYARD_FILE {
-                match &change.content {
-                    Some(content) => warnings.extend(check_shipyard(content)?),
-                    None => return Err(ProjectError::Invalid("a project cannot be without its shipyard".to_owned())),
-                }
-            }
-        }
+        check_changes(&changes)?;
+        let paths: Vec<FilePath> = changes.iter().map(|change| change.path.clone()).collect();
         let signed = signed(cause, self.0.engine.now());
         let guard = self.0.repositories.lock(name).await;
         let written =
@@ -244,7 +233,7 @@ impl Projects {
             self.0.upstreams.schedule.wake(name);
         }
         let changed = written.before != written.commit;
-        let warnings = warnings.iter().map(|problem| format!("{SHIPYARD_FILE}:{problem}")).collect();
+        let warnings = self.warnings(name, &paths).await;
         Ok(WrittenView { commit: written.commit.to_string(), before: written.before.to_string(), changed, warnings })
     }
 
@@ -386,15 +375,6 @@ impl Projects {
         let near = pilothouse_core::suggest::nearest(name.as_str(), known.iter().map(|row| row.key.as_str()));
         Err(ProjectError::NotFound { project: name.to_string(), near: near.map(str::to_owned) })
     }
-}
-
-/// Checks a shipyard that is to be written; returns what is only worth a warning.
-fn check_shipyard(bytes: &[u8]) -> Result<Vec<Problem>, ProjectError> {
-    let (_, problems) = pilothouse_core::shipyard::read(bytes);
-    if problems.iter().any(Problem::stops_a_write) {
-        return Err(ProjectError::File { path: SHIPYARD_FILE.to_owned(), problems });
-    }
-    Ok(problems)
 }
 
 fn signed(cause: &Cause, now: pilothouse_core::time::Timestamp) -> Signed {

@@ -52,15 +52,15 @@ async fn each_new_head_is_one_event_with_its_files_author_and_reason() {
     let harness = Harness::new().await;
     harness.create("podtato").await;
     let first =
-        harness.put("/v1/projects/podtato/resources/slo.yaml?service=hello&message=Promise%20less", "a: 1\n").await;
-    let same = harness.put("/v1/projects/podtato/resources/slo.yaml?service=hello", "a: 1\n").await;
+        harness.put("/v1/projects/podtato/resources/limits.yaml?service=hello&message=Promise%20less", "a: 1\n").await;
+    let same = harness.put("/v1/projects/podtato/resources/limits.yaml?service=hello", "a: 1\n").await;
     assert_eq!((&same["changed"], &same["commit"]), (&json!(false), &first["commit"]), "nothing changed, no commit");
 
     let commits = harness.commits().await;
     assert_eq!(commits.len(), 2, "{commits:#?}");
     assert_eq!(commits[0]["paths"], json!([{"path": "shipyard.yaml", "change": "added"}]));
     assert_eq!(commits[0].get("before"), None);
-    assert_eq!(commits[1]["paths"], json!([{"path": "services/hello/slo.yaml", "change": "added"}]));
+    assert_eq!(commits[1]["paths"], json!([{"path": "services/hello/limits.yaml", "change": "added"}]));
     assert_eq!(commits[1]["before"], commits[0]["commit"]);
     assert_eq!(commits[1]["commit"], first["commit"]);
     assert_eq!(commits[1]["message"], "Promise less");
@@ -76,17 +76,17 @@ async fn each_new_head_is_one_event_with_its_files_author_and_reason() {
 async fn a_file_is_found_in_the_service_then_the_stage_then_the_project() {
     let harness = Harness::new().await;
     harness.create("podtato").await;
-    let base = "/v1/projects/podtato/resources/slo.yaml";
+    let base = "/v1/projects/podtato/resources/limits.yaml";
     let whose = ["", "?stage=dev", "?service=hello", "?stage=dev&service=hello"];
     for (query, path) in whose.iter().zip([
-        "slo.yaml",
-        "stages/dev/slo.yaml",
-        "services/hello/slo.yaml",
-        "stages/dev/services/hello/slo.yaml",
+        "limits.yaml",
+        "stages/dev/limits.yaml",
+        "services/hello/limits.yaml",
+        "stages/dev/services/hello/limits.yaml",
     ]) {
         harness.put(&format!("{base}{query}"), path).await;
         let found = harness.get(&format!("{base}?stage=dev&service=hello")).await;
-        let nearest = if *query == "?stage=dev" { "stages/dev/slo.yaml" } else { path };
+        let nearest = if *query == "?stage=dev" { "stages/dev/limits.yaml" } else { path };
         assert_eq!((found.text().as_str(), found.headers["pilothouse-path"].to_str().unwrap()), (nearest, nearest));
     }
     let own = harness.get(&format!("{base}?stage=production&inherit=false")).await;
@@ -122,6 +122,7 @@ async fn several_files_are_one_commit_and_a_bad_one_among_them_stops_all() {
     for (bad, code) in [
         (json!({"path": "../b", "content": "2"}), "path-invalid"),
         (json!({"path": "shipyard.yaml", "content": "kind: Shipyard\n"}), "file-invalid"),
+        (json!({"path": "prometheus/sli.yaml", "service": "hello", "content": "indicatos: {}\n"}), "file-invalid"),
         (json!({"path": "shipyard.yaml", "remove": true}), "change-invalid"),
         (json!({"path": "b", "content": "2", "remove": true}), "change-invalid"),
         (json!({"path": "b", "content-base64": "!"}), "change-invalid"),
@@ -137,6 +138,26 @@ async fn several_files_are_one_commit_and_a_bad_one_among_them_stops_all() {
     assert_eq!(written.status, StatusCode::OK, "{}", written.text());
     assert_eq!(harness.get("/v1/projects/podtato/resources/b").await.body.as_ref(), [0, 255]);
     assert_eq!(harness.commits().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_together_is_told_on_the_write_and_when_asked() {
+    let harness = Harness::new().await;
+    harness.create("podtato").await;
+    let jobs = "apiVersion: pilothouse.dev/v1\nkind: Jobs\ntasks:\n  tests: {job: k6}\n";
+    let written = harness.put("/v1/projects/podtato/resources/jobs.yaml", jobs).await;
+    let warnings = written["warnings"].as_array().unwrap();
+    let [warning] = warnings.as_slice() else { panic!("{written}") };
+    let warning = warning.as_str().unwrap();
+    assert!(warning.starts_with("jobs.yaml:4:3: warning: ") && warning.contains("did you mean `test`?"), "{warning}");
+    let found = harness.get("/v1/projects/podtato/problems").await.json();
+    assert_eq!(found["checked"], 2);
+    let items = found["items"].as_array().unwrap();
+    assert!(items.iter().all(|item| item["severity"] == "warning"), "{found}");
+    let told = |item: &Value| format!("{}:{} {}", item["path"], item["line"], item["message"]);
+    let told: Vec<String> = items.iter().map(told).collect();
+    assert_eq!(told.len(), 4, "one of the jobs, three of tasks that nothing does: {told:#?}");
+    assert!(told[1].contains("nothing does the task `deployment` in stage `dev`"), "{told:#?}");
 }
 
 #[tokio::test]
@@ -204,7 +225,7 @@ async fn a_service_is_told_of_in_every_stage_when_it_comes_and_when_it_goes() {
     let path = "/v1/projects/podtato/services";
     assert_eq!(harness.json(Method::POST, path, &json!({"name": "hello"})).await.status, StatusCode::CREATED);
     assert_eq!(harness.json(Method::POST, path, &json!({"name": "hello"})).await.json()["code"], "service-exists");
-    harness.put("/v1/projects/podtato/resources/slo.yaml?stage=dev&service=hello", "x").await;
+    harness.put("/v1/projects/podtato/resources/limits.yaml?stage=dev&service=hello", "x").await;
     let missing = harness.request(Method::DELETE, &format!("{path}/helo"), &[], "").await;
     assert!(missing.text().contains("did you mean `hello`?"), "{}", missing.text());
     assert_eq!(harness.request(Method::DELETE, &format!("{path}/hello"), &[], "").await.status, StatusCode::OK);
