@@ -1,5 +1,7 @@
 //! What a project's files and the requests of tools hold: shipyards, mappings of inbound routes, files of executors.
 
+use pilothouse_core::files::project::{ProjectFile, check_project};
+use pilothouse_core::files::{FileKind, check};
 use pilothouse_core::inbound::mapping::{self, Seen};
 use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_core::shipyard;
@@ -36,6 +38,27 @@ pub fn mapping(bytes: &[u8]) {
     if let Ok(events) = apply() {
         assert!(events.len() <= mapping::EVENTS_MAX);
     }
+}
+
+/// Whatever stands in a file of a project, each checker says what is wrong at a place in it, and those of a whole project
+/// agree. The first byte of the input is the format, the rest the file.
+pub fn project_files(bytes: &[u8]) {
+    let Some((first, file)) = bytes.split_first() else { return };
+    let paths = [
+        "shipyard.yaml",
+        "slo.yaml",
+        "p/sli.yaml",
+        "remediation.yaml",
+        "jmeter/jmeter.conf.yaml",
+        "jobs.yaml",
+        "webhooks.yaml",
+    ];
+    let Some(path) = paths.get(usize::from(*first) % paths.len()) else { return };
+    let Some(kind) = FileKind::of_path(path) else { return };
+    let alone = check(kind, file);
+    assert!(alone.iter().all(|problem| problem.at.line >= 1 && problem.at.column >= 1 && !problem.message.is_empty()));
+    let whole = check_project(&[ProjectFile { path: (*path).to_owned(), content: Some(file.to_vec()) }]);
+    assert!(whole.files == 1 && whole.problems.len() >= alone.len());
 }
 
 /// A path that is accepted stays inside, and is found again in its folder.

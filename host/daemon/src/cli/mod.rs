@@ -125,7 +125,7 @@ enum Command {
     Backup(backup::BackupCommand),
     /// Put a backup into a new data folder; the host must not run.
     Restore(backup::RestoreCommand),
-    /// Check shipyards and mappings of inbound routes, without a host.
+    /// Check the files of projects and of inbound routes, without a host or those that it has.
     Validate(validate::ValidateCommand),
     /// Check the configuration.
     #[command(subcommand)]
