@@ -15,6 +15,7 @@ pub mod grant;
 pub mod host_event;
 pub mod inbound;
 pub mod keptn;
+pub mod keptn_import;
 pub mod manifest;
 pub mod name;
 pub mod quantity;
