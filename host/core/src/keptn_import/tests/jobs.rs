@@ -187,8 +187,9 @@ fn settings_that_cannot_be_read_are_copied_under_their_old_path() {
 #[test]
 fn a_file_that_has_the_new_name_already_is_not_overwritten() {
     let file = config(&[action("sh.keptn.event.test.triggered", "{name: x, image: i}")]);
-    let imported = imported(&[("main", "job/config.yaml", &file), ("main", "jobs.yaml", "mine")]);
-    assert_eq!(text(&imported, "jobs.yaml"), "mine");
+    let mine = "apiVersion: pilothouse.dev/v1\nkind: Jobs\ntasks: {test: {job: mine}}\n";
+    let imported = imported(&[("main", "job/config.yaml", &file), ("main", "jobs.yaml", mine)]);
+    assert_eq!(text(&imported, "jobs.yaml"), mine);
     assert!(note(&imported, "has `jobs.yaml` already").message.contains("kind: Jobs\n"));
 }
 

@@ -8,33 +8,33 @@ use super::*;
 fn a_branch_per_stage_becomes_a_folder_per_stage() {
     let imported = imported(&[
         ("main", "metadata.yaml", "projectName: shop"),
-        ("main", "slo.yaml", "project"),
+        ("main", "limits.yaml", "project"),
         ("dev", "metadata.yaml", "stageName: dev"),
-        ("dev", "slo.yaml", "project"),
-        ("dev", "prometheus/sli.yaml", "of dev"),
+        ("dev", "limits.yaml", "project"),
+        ("dev", "prometheus/rules.yaml", "of dev"),
         ("dev", "carts/metadata.yaml", "serviceName: carts"),
         ("dev", "carts/helm/carts/templates/metadata.yaml", "kept"),
-        ("prod", "slo.yaml", "of prod"),
+        ("prod", "limits.yaml", "of prod"),
         ("prod", "carts/metadata.yaml", "serviceName: carts"),
-        ("prod", "carts/slo.yaml", "of carts"),
+        ("prod", "carts/limits.yaml", "of carts"),
     ]);
     assert_eq!(
         paths(&imported),
         [
+            "limits.yaml",
             "services/carts/service.yaml",
             "shipyard.yaml",
-            "slo.yaml",
-            "stages/dev/prometheus/sli.yaml",
+            "stages/dev/prometheus/rules.yaml",
             "stages/dev/services/carts/helm/carts/templates/metadata.yaml",
-            "stages/prod/services/carts/slo.yaml",
-            "stages/prod/slo.yaml",
+            "stages/prod/limits.yaml",
+            "stages/prod/services/carts/limits.yaml",
         ]
     );
     assert_eq!((imported.layout, imported.stages.clone()), (Layout::BranchPerStage, vec!["dev".into(), "prod".into()]));
     assert_eq!(imported.services, BTreeSet::from(["carts".to_owned()]));
     let dropped = note(&imported, "Keptn keeps for itself (4)");
     assert_eq!((dropped.path.as_str(), dropped.severity), ("main:metadata.yaml", NoteSeverity::Left));
-    assert_eq!(note(&imported, "the same as the project's (3)").path, "dev:shipyard.yaml");
+    assert_eq!(note(&imported, "the same as the project's (3)").path, "dev:limits.yaml");
     assert_eq!(to_do(&imported), [""; 0]);
 }
 
@@ -49,7 +49,7 @@ fn stages_below_a_folder_become_folders_too() {
         ("main", ".keptn-stages/dev/carts/metadata.yaml", ""),
         ("main", ".keptn-stages/dev/carts/jmeter/load.jmx", "project"),
         ("main", ".keptn-stages/old/carts/metadata.yaml", ""),
-        ("dev", "carts/slo.yaml", "from before the migration"),
+        ("dev", "carts/limits.yaml", "from before the migration"),
         ("feature", "x", ""),
     ]))
     .unwrap();
@@ -77,26 +77,26 @@ fn without_metadata_a_folder_of_a_stage_is_a_service_unless_an_integration_or_th
         ("main", "docs/a.md", "a"),
         ("dev", "docs/b.md", "b"),
         ("dev", "jmeter/load.jmx", "j"),
-        ("dev", "carts/slo.yaml", "s"),
-        ("prod", "carts/slo.yaml", "s"),
+        ("dev", "carts/limits.yaml", "s"),
+        ("prod", "carts/limits.yaml", "s"),
     ]);
     assert_eq!(imported.services, BTreeSet::from(["carts".to_owned()]));
     assert!(imported.files.contains_key("stages/dev/docs/b.md"));
     assert!(imported.files.contains_key("stages/dev/jmeter/load.jmx"));
-    assert!(imported.files.contains_key("stages/prod/services/carts/slo.yaml"));
+    assert!(imported.files.contains_key("stages/prod/services/carts/limits.yaml"));
     assert_eq!(note(&imported, "taken for a service").path, "dev:carts");
 }
 
 #[test]
 fn a_project_without_services_has_its_files_and_those_of_its_stages() {
-    let imported = imported(&[("dev", "slo.yaml", "s")]);
-    assert_eq!(paths(&imported), ["shipyard.yaml", "stages/dev/slo.yaml"]);
+    let imported = imported(&[("dev", "limits.yaml", "s")]);
+    assert_eq!(paths(&imported), ["shipyard.yaml", "stages/dev/limits.yaml"]);
     assert!(imported.services.is_empty());
 }
 
 #[test]
 fn a_stage_whose_branch_is_missing_is_told_of() {
-    let files = [("main", "shipyard.yaml", SHIPYARD), ("dev", "slo.yaml", "s")];
+    let files = [("main", "shipyard.yaml", SHIPYARD), ("dev", "limits.yaml", "s")];
     let imported = import(&repository(&files)).unwrap();
     assert_eq!(imported.stages, ["dev", "prod"]);
     let note = note(&imported, "there is no such branch");
@@ -119,18 +119,18 @@ fn odd_names_are_left_out_or_moved_and_told_of() {
         ("main", "a:b", "colon"),
         ("main", &long, "long"),
         ("dev", "Carts/metadata.yaml", ""),
-        ("dev", "Carts/slo.yaml", "s"),
+        ("dev", "Carts/limits.yaml", "s"),
         ("dev", "shipyard.yaml", "another"),
         ("dev", "services/metadata.yaml", ""),
-        ("dev", "services/b/slo.yaml", "of a service that is called so"),
+        ("dev", "services/b/limits.yaml", "of a service that is called so"),
     ]);
     assert_eq!(
         paths(&imported),
         [
             "services/services/service.yaml",
             "shipyard.yaml",
-            "stages/dev/Carts/slo.yaml",
-            "stages/dev/services/services/b/slo.yaml",
+            "stages/dev/Carts/limits.yaml",
+            "stages/dev/services/services/b/limits.yaml",
             "stages/readme.md",
         ]
     );
