@@ -16,6 +16,7 @@ mod flow;
 mod hostile;
 mod job_plugin;
 mod jobs;
+mod keptn_import;
 mod languages;
 mod new_plugin;
 mod plugins;

@@ -1,5 +1,7 @@
 //! `pilothouse project …`, `stage …` and `service …`.
 
+mod import;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -15,6 +17,7 @@ use crate::http::projects::ProjectBody;
 pub(super) enum ProjectCommand {
     /// Create a project from a shipyard.
     Create(CreateCommand),
+    Import(import::ImportCommand),
     /// List the projects.
     List {
         /// Begin after this name.
@@ -102,11 +105,12 @@ pub(super) enum ServiceCommand {
 
 impl ProjectCommand {
     pub(super) async fn run(self, global: &Global, terminal: &mut Terminal) -> Result<(), CliError> {
-        let api = Api::new(global)?;
+        let api = || Api::new(global);
         match self {
-            Self::Create(command) => command.run(&api, terminal).await,
+            Self::Create(command) => command.run(&api()?, terminal).await,
+            Self::Import(command) => command.run(global, terminal).await,
             Self::List { after } => {
-                let answer = api.get("/v1/projects", &[("after", after)]).await?;
+                let answer = api()?.get("/v1/projects", &[("after", after)]).await?;
                 let columns = [
                     ("NAME", "/name"),
                     ("STAGES", "/stages"),
@@ -117,24 +121,24 @@ impl ProjectCommand {
                 terminal.rows(&answer, &columns)
             }
             Self::Get { project } => {
-                let answer = api.get(&path(&project, ""), &[]).await?;
+                let answer = api()?.get(&path(&project, ""), &[]).await?;
                 terminal.members(&answer)
             }
             Self::Delete { project, yes } => {
                 confirm(terminal, yes, &format!("Delete the project `{project}` with its repository?"))?;
-                api.delete(&path(&project, ""), &[]).await?;
+                api()?.delete(&path(&project, ""), &[]).await?;
                 terminal.note(&format!("`{project}` is gone; what it had upstream is still there"));
                 Ok(())
             }
             Self::History { project, path: only, limit } => {
                 let query = [("path", only), ("limit", limit.map(|limit| limit.to_string()))];
-                let answer = api.get(&path(&project, "/commits"), &query).await?;
+                let answer = api()?.get(&path(&project, "/commits"), &query).await?;
                 let columns =
                     [("COMMIT", "/commit"), ("TIME", "/time"), ("AUTHOR", "/author"), ("MESSAGE", "/message")];
                 terminal.rows(&answer, &columns)
             }
-            Self::Upstream(command) => command.run(&api, terminal).await,
-            Self::Conflict(command) => command.run(&api, terminal).await,
+            Self::Upstream(command) => command.run(&api()?, terminal).await,
+            Self::Conflict(command) => command.run(&api()?, terminal).await,
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Never here: the store, events, who may do what.
 
+pub mod import;
 pub mod merge;
 pub mod repository;
 pub mod transport;

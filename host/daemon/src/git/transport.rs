@@ -14,6 +14,8 @@ use tokio::process::Command;
 use super::repository::UPSTREAM_REF;
 use super::{BRANCH, CommitId};
 
+/// Where the branches of a repository that is taken over are kept.
+pub const IMPORT_PREFIX: &str = "refs/pilothouse/import/";
 /// Longest time for one transfer.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest time for a connection to be made.
@@ -184,16 +186,26 @@ pub async fn fetch(repository: &Path, remote: &Remote) -> Result<Option<CommitId
     Ok(Some(commit))
 }
 
-/// Fetches every branch into `refs/pilothouse/import/…`, for taking over a repository.
+/// Returns the branch that the upstream's HEAD names; `None` if it names none. The branch of `remote` does not count.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn default_branch(repository: &Path, remote: &Remote) -> Result<Option<String>, TransferError> {
+    let listed = run(repository, remote, &["ls-remote", "--symref", "--", remote.url.as_str(), "HEAD"]).await?;
+    let head = listed.lines().find_map(|line| line.strip_prefix("ref: refs/heads/"));
+    Ok(head.and_then(|line| line.split_whitespace().next()).map(str::to_owned))
+}
+
+/// Fetches every branch to below [`IMPORT_PREFIX`], for taking over a repository. The branch of `remote` does not count.
 ///
 /// # Errors
 /// [`TransferError`].
 pub async fn fetch_all(repository: &Path, remote: &Remote) -> Result<(), TransferError> {
-    let refspec = "+refs/heads/*:refs/pilothouse/import/*";
+    let refspec = format!("+refs/heads/*:{IMPORT_PREFIX}*");
     run(
         repository,
         remote,
-        &["fetch", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--", remote.url.as_str(), refspec],
+        &["fetch", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--", remote.url.as_str(), &refspec],
     )
     .await
     .map(drop)
