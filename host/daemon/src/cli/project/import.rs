@@ -236,8 +236,10 @@ fn show(project: &str, imported: &Imported, made: Option<&Value>, terminal: &mut
         None => terminal.line(&format!("would create `{project}`; nothing was changed"))?,
     }
     let open = of(NoteSeverity::NotTranslated).count();
-    if open > 0 {
-        terminal.note(&format!("{open} things were not translated; they are listed above"));
+    match open {
+        0 => {}
+        1 => terminal.note("one thing was not translated; it is listed above"),
+        _ => terminal.note(&format!("{open} things were not translated; they are listed above")),
     }
     Ok(())
 }
@@ -252,7 +254,7 @@ fn section<'n>(title: &str, notes: impl Iterator<Item = &'n Note>, terminal: &mu
     for note in notes {
         terminal.line(&format!("  {}", printable(&note.path)))?;
         for line in note.message.lines() {
-            terminal.line(&format!("    {}", printable(line)))?;
+            terminal.line(format!("    {}", printable(line)).trim_end())?;
         }
     }
     terminal.line("")
