@@ -10,11 +10,15 @@ const EVENT_FOLDERS: [&str; 2] = ["examples/events/", "docs/events/"];
 
 /// Texts that are inside an event and also lie in a file: the event, the place in it, and the file.
 const SAME_TEXTS: [(&str, &str, &str); 2] = [
-    ("examples/events/test.triggered.json", "/data/jmeter/script", "examples/projects/shop/dev/carts/jmeter/load.jmx"),
+    (
+        "examples/events/test.triggered.json",
+        "/data/jmeter/script",
+        "examples/projects/shop/services/carts/jmeter/load.jmx",
+    ),
     (
         "examples/events/test.triggered.json",
         "/data/jmeter/workload",
-        "examples/projects/shop/dev/carts/jmeter/jmeter.conf.yaml",
+        "examples/projects/shop/services/carts/jmeter/jmeter.conf.yaml",
     ),
 ];
 

@@ -134,6 +134,9 @@ enum Command {
     Doctor(doctor::DoctorCommand),
     /// Print a completion script for a shell.
     Completions(complete::CompletionsCommand),
+    /// The service that the demo deploys.
+    #[command(hide = true)]
+    DemoService(crate::demo::ServiceCommand),
     /// Supervise one job; the host starts this by itself.
     #[command(hide = true)]
     Supervise {
@@ -195,6 +198,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Config(command) => command.run(terminal),
         Command::Doctor(command) => command.run(&global, terminal).await,
         Command::Completions(command) => command.run(terminal),
+        Command::DemoService(command) => command.run().await,
         Command::Supervise { .. } => Err(CliError::new(Exit::Usage, "`supervise` is started by the host only")),
     }
 }

@@ -26,6 +26,11 @@ impl Api {
         Ok(Self { client, base: base.into(), token: token.into() })
     }
 
+    /// Returns a client of the same host with another token.
+    pub(super) fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
     /// Returns the host's address.
     pub(super) fn base(&self) -> &str {
         &self.base
@@ -42,6 +47,26 @@ impl Api {
     /// The host does not answer, or refuses.
     pub(super) async fn get(&self, path: &str) -> Result<Value, DemoError> {
         answer(&format!("GET {path}"), self.request(Method::GET, path)).await
+    }
+
+    /// Sends a JSON document.
+    ///
+    /// # Errors
+    /// The host does not answer, or refuses.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, DemoError> {
+        answer(&format!("POST {path}"), self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Tells a host of a push, as GitLab does: with the secret that both know.
+    ///
+    /// # Errors
+    /// The host does not answer, or refuses.
+    pub(super) async fn pushed(&self, path: &str, secret: &str) -> Result<(), DemoError> {
+        let what = format!("POST {path}");
+        let request = self.client.post(format!("{}{path}", self.base)).timeout(REQUEST_TIMEOUT);
+        let request = request.header("x-gitlab-token", secret).body(r#"{"ref":"refs/heads/main"}"#);
+        let answer = request.send().await.map_err(DemoError::request(&what))?;
+        answer.error_for_status().map(drop).map_err(DemoError::request(&what))
     }
 
     /// Tells whether a path answers with success.

@@ -52,6 +52,12 @@ impl EventLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|seen| is(seen)).cloned()
     }
 
+    /// Returns the events of a run, in the order of the log.
+    pub(super) fn of_run(&self, run: &str) -> Vec<Seen> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|seen| seen.run.as_deref() == Some(run)).cloned().collect()
+    }
+
     /// Returns the position of the newest.
     fn last(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).last().map_or(0, |seen| seen.seq)

@@ -1,15 +1,22 @@
-//! `pilothouse demo`: one event in, real tools at work, and what happens when something goes wrong.
+//! `pilothouse demo`: a version is delivered by real tools, and what happens when something goes wrong.
 //!
-//! A parent process that starts a host as anybody would (`pilothouse serve`), real Prometheus and real JMeter, a sample
-//! service and a stand-in for Slack, and then talks to the host through the documented API only. `story` and `trouble`
-//! are the acts, `stage` is what they play on. Everything is on loopback, and nothing is left behind.
+//! A parent process that starts a host as anybody would (`pilothouse serve`), real Prometheus, JMeter, Ansible and Git, a
+//! machine with a sample service and a stand-in for Slack, and then talks to the host through the documented API and the
+//! command line only. `story`, `project`, `delivery` and `trouble` are the acts, `stage` is what they play on. Everything
+//! is on loopback, and nothing is left behind.
 
 mod api;
+mod command;
+mod delivery;
 mod error;
 mod follow;
+pub mod git_server;
+mod machine;
 mod peers;
 mod print;
 mod process;
+mod project;
+mod release_bot;
 mod report;
 mod sample_service;
 mod setup;
@@ -30,6 +37,7 @@ use crate::cli::CliError;
 use error::DemoError;
 use print::Printer;
 use report::{Act, Report, Shown, seconds};
+pub use sample_service::ServiceCommand;
 use stage::Stage;
 
 /// Options of the demo.
@@ -109,12 +117,14 @@ impl DemoCommand {
 
 async fn acts(stage: &mut Stage, report: &mut Report) -> Result<(), DemoError> {
     let sentences = [
-        "The host starts beside a sample service, a real Prometheus and Slack, and each plugin gets what it is granted.",
+        "The host starts beside a machine, a Git server, a real Prometheus and Slack, and each plugin gets what it is granted.",
+        "A project is created from a shipyard, with a Git repository as its upstream, and changed from both sides.",
         "One event asks for monitoring, and Prometheus gets scrape targets and alert rules.",
-        "One event triggers a load test, and all else follows by itself.",
+        "A version is delivered: deployed, tested, approved by a person, released; then production follows.",
+        "A version that does not work is delivered: the test fails, the rest is skipped, and it is taken back.",
+        "The host is killed in the middle of a delivery, starts again, and goes on.",
         "An event traps its plugin, becomes a dead letter, and is redriven once the plugin is mended.",
-        "The trigger of the test is sent again, and nothing happens twice.",
-        "The host is killed in the middle of a second test, starts again, and picks up.",
+        "The event that asked for monitoring is sent again, and nothing happens twice.",
     ];
     let printer = Arc::clone(&stage.printer);
     let mut sentences = sentences.into_iter().zip(1..);
@@ -131,15 +141,19 @@ async fn acts(stage: &mut Stage, report: &mut Report) -> Result<(), DemoError> {
     let started = announce();
     ended("start", started, story::start(stage).await?);
     let started = announce();
+    ended("project", started, project::project(stage).await?);
+    let started = announce();
     ended("configure", started, story::configure(stage).await?);
     let started = announce();
-    ended("test", started, story::test(stage).await?);
+    ended("delivery", started, delivery::delivery(stage).await?);
+    let started = announce();
+    ended("rollback", started, delivery::rollback(stage).await?);
+    let started = announce();
+    ended("crash", started, delivery::crash(stage).await?);
     let started = announce();
     ended("dead-letter", started, trouble::dead_letter(stage).await?);
     let started = announce();
     ended("duplicate", started, trouble::duplicate(stage).await?);
-    let started = announce();
-    ended("crash", started, trouble::crash(stage).await?);
     Ok(())
 }
 

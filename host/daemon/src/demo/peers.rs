@@ -1,4 +1,4 @@
-//! The programs that the demo needs and does not bring: Prometheus and JMeter. Finds them, says what is missing, and
+//! The programs that the demo needs and does not bring: Prometheus, JMeter, Ansible and Git. Finds them, says what is missing, and
 //! starts Prometheus.
 
 use std::net::{SocketAddr, TcpListener};
@@ -62,6 +62,14 @@ fn find_with(which: &dyn Fn(&str) -> Option<PathBuf>, exists: &dyn Fn(&str) -> b
     let prometheus = which("prometheus");
     if prometheus.is_none() {
         missing.push(("prometheus", "the metrics server that the plugin `prometheus` drives"));
+    }
+    for (program, package, reason) in [
+        ("ansible-playbook", "ansible-core", "deploys and rolls back, as a job of the plugin `job`"),
+        ("git", "git", "serves the upstream of the project, and talks to it"),
+    ] {
+        if which(program).is_none() {
+            missing.push((package, reason));
+        }
     }
     let java = which("java");
     let script = which("jmeter");
@@ -145,16 +153,16 @@ mod tests {
     fn all_that_is_missing_is_named_at_once_with_the_command_that_brings_it() {
         let error = find_with(&which(&[]), &|_| false).unwrap_err();
         let text = error.to_string();
-        let command = "sudo apt-get install --no-install-recommends prometheus jmeter jmeter-http default-jdk-headless";
+        let command = "sudo apt-get install --no-install-recommends prometheus ansible-core git jmeter jmeter-http default-jdk-headless";
         assert!(text.contains(command), "{text}");
         assert_eq!(error.exit(), crate::cli::Exit::Missing);
     }
 
     #[test]
     fn a_jmeter_on_path_is_used_and_debians_only_without_one() {
-        let own = find_with(&which(&["prometheus", "java", "jmeter"]), &|_| true).unwrap();
+        let own = find_with(&which(&["prometheus", "java", "jmeter", "git", "ansible-playbook"]), &|_| true).unwrap();
         assert_eq!(own.jmeter, JMeter::Own { program: "/nowhere/jmeter".into() });
-        let debian = find_with(&which(&["prometheus", "java", "javac"]), &|_| true).unwrap();
+        let debian = find_with(&which(&["prometheus", "java", "javac", "git", "ansible-playbook"]), &|_| true).unwrap();
         assert_eq!(debian.jmeter.program(), Path::new("/nowhere/java"));
     }
 }

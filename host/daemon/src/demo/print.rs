@@ -4,6 +4,7 @@
 //! what happened.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ const MESSAGE_CHARS_MAX: usize = 400;
 /// Writes for a person, or for a file.
 pub(super) struct Printer {
     live: bool,
+    /// Events are not shown, because a command shows what happens.
+    events_hidden: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -46,7 +49,13 @@ impl Printer {
     /// Makes a printer; `plain` asks for lines that stay also on a terminal.
     pub(super) fn new(plain: bool) -> Self {
         let live = !plain && std::io::stdout().is_terminal();
-        Self { live, state: Mutex::new(State { progress_shown: false, progress_printed: None }) }
+        let state = Mutex::new(State { progress_shown: false, progress_printed: None });
+        Self { live, events_hidden: AtomicBool::new(false), state }
+    }
+
+    /// Hides events from now on, or shows them again.
+    pub(super) fn hide_events(&self, hidden: bool) {
+        self.events_hidden.store(hidden, Ordering::Relaxed);
     }
 
     /// Announces an act by one sentence.
@@ -76,6 +85,9 @@ impl Printer {
 
     /// Shows an event.
     pub(super) fn event(&self, event: &EventLine<'_>) {
+        if self.events_hidden.load(Ordering::Relaxed) {
+            return;
+        }
         let because = event.cause.map(|seq| format!("  because of #{seq}")).unwrap_or_default();
         let time = event.accepted.get(11..23).unwrap_or(event.accepted);
         let short = short_type(event.ty);

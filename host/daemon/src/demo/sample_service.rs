@@ -1,6 +1,7 @@
-//! The service under test: a shopping cart that answers after some milliseconds, and tells Prometheus about it.
+//! The service that is deployed: a shopping cart that answers after some milliseconds, and tells Prometheus about it.
 //!
-//! Its metrics have the names that Keptn's default queries ask for.
+//! A process of its own in one version, `pilothouse demo-service`. Its metrics have the names that Keptn's default queries
+//! ask for. A version whose name ends in [`FAULTY`] fails every second request.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,10 +15,15 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use clap::Args;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::error::DemoError;
+use crate::cli::CliError;
+
+/// How the name of a version ends that does not work.
+pub(super) const FAULTY: &str = "-faulty";
 
 /// Upper bounds of the histogram of response times, in milliseconds.
 const BUCKETS_MS: [u64; 8] = [5, 10, 20, 50, 100, 200, 500, 1_000];
@@ -28,12 +34,38 @@ const STEP_MS: u64 = 5;
 /// After how many answers that begins again.
 const STEPS: u64 = 5;
 
+/// Runs the service in one version.
+#[derive(Debug, Args)]
+pub struct ServiceCommand {
+    /// The version.
+    #[arg(long)]
+    version: String,
+    /// Where it listens.
+    #[arg(long)]
+    listen: SocketAddr,
+}
+
+impl ServiceCommand {
+    /// Runs until it is killed.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub async fn run(self) -> Result<(), CliError> {
+        let failed = |error: DemoError| CliError::of(error.exit(), &error);
+        let what = format!("the sample service cannot listen on {}", self.listen);
+        let listener = TcpListener::bind(self.listen).await.map_err(DemoError::io(what)).map_err(failed)?;
+        let service = SampleService(Arc::new(Inner { version: self.version, ..Inner::default() }));
+        axum::serve(listener, service.router()).await.map_err(DemoError::io("the sample service")).map_err(failed)
+    }
+}
+
 /// The service; cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct SampleService(Arc<Inner>);
+struct SampleService(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    version: String,
     requests: AtomicU64,
     times: Mutex<Times>,
 }
@@ -49,25 +81,19 @@ struct Times {
 }
 
 impl SampleService {
-    /// Starts the service on a free port, and returns its address.
-    ///
-    /// # Errors
-    /// There is no free port.
-    pub(super) async fn start(&self) -> Result<SocketAddr, DemoError> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(DemoError::io("no free port"))?;
-        let address = listener.local_addr().map_err(DemoError::io("no address"))?;
-        let app = Router::new()
+    fn router(self) -> Router {
+        Router::new()
             .route("/carts", get(carts))
             .route("/health", get(health))
             .route("/metrics", get(metrics))
-            .with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(address)
+            .route("/version", get(version))
+            .with_state(self)
     }
 
-    /// Returns how many requests it has answered, those of Prometheus left out.
-    pub(super) fn requests(&self) -> u64 {
-        self.0.requests.load(Ordering::Relaxed)
+    /// Returns the status of the next answer.
+    fn status(&self) -> StatusCode {
+        let odd = self.0.requests.load(Ordering::Relaxed) % 2 == 1;
+        if odd && self.0.version.ends_with(FAULTY) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
     }
 
     /// Takes some time over an answer, and records it.
@@ -106,13 +132,19 @@ impl SampleService {
 }
 
 async fn carts(State(service): State<SampleService>) -> impl IntoResponse {
-    service.answer(StatusCode::OK).await;
-    Json(json!({ "items": [{ "name": "rope", "count": 2 }] }))
+    let status = service.status();
+    service.answer(status).await;
+    (status, Json(json!({ "items": [{ "name": "rope", "count": 2 }] })))
 }
 
 async fn health(State(service): State<SampleService>) -> impl IntoResponse {
     service.answer(StatusCode::OK).await;
     Json(json!({ "status": "ok" }))
+}
+
+/// Says which version this is, and how many requests it has answered; this one is not counted.
+async fn version(State(service): State<SampleService>) -> impl IntoResponse {
+    Json(json!({ "version": service.0.version, "requests": service.0.requests.load(Ordering::Relaxed) }))
 }
 
 async fn metrics(State(service): State<SampleService>) -> impl IntoResponse {
@@ -130,6 +162,15 @@ mod tests {
         let text = service.metrics_text();
         assert!(text.contains("http_requests_total{status=\"200\"} 1\n"), "{text}");
         assert!(text.contains("http_response_time_milliseconds_bucket{le=\"+Inf\"} 1\n"), "{text}");
-        assert_eq!(service.requests(), 1);
+    }
+
+    #[test]
+    fn a_faulty_version_fails_every_second_request_and_no_other_does() {
+        for (version, expected) in [("1.0.0", StatusCode::OK), ("1.1.0-faulty", StatusCode::INTERNAL_SERVER_ERROR)] {
+            let service = SampleService(Arc::new(Inner { version: version.to_owned(), ..Inner::default() }));
+            assert_eq!(service.status(), StatusCode::OK);
+            service.0.requests.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(service.status(), expected, "{version}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The job template and the events are those of `examples/`, with this machine's addresses filled in.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -20,16 +21,31 @@ const EXAMPLE_CONFIG: &str = include_str!("../../../../examples/config/pilothous
 const JMETER_STARTER: &str = include_str!("../../../../examples/jmeter/JmeterStarter.java");
 /// The event that asks for monitoring.
 pub(super) const MONITORING_CONFIGURE: &str = include_str!("../../../../examples/events/monitoring.configure.json");
-/// The event that triggers a test.
-pub(super) const TEST_TRIGGERED: &str = include_str!("../../../../examples/events/test.triggered.json");
+/// The test plan of the sample service.
+pub(super) const SCRIPT: &str = include_str!("../../../../examples/projects/shop/services/carts/jmeter/load.jmx");
+/// How much load there is.
+pub(super) const WORKLOAD: &str =
+    include_str!("../../../../examples/projects/shop/services/carts/jmeter/jmeter.conf.yaml");
+/// The example project's files, but for those of its service.
+pub(super) const PROJECT: [(&str, &str); 5] = [
+    ("shipyard.yaml", include_str!("../../../../examples/projects/shop/shipyard.yaml")),
+    ("jobs.yaml", include_str!("../../../../examples/projects/shop/jobs.yaml")),
+    ("inventory.yaml", include_str!("../../../../examples/projects/shop/inventory.yaml")),
+    ("deploy.yaml", include_str!("../../../../examples/projects/shop/deploy.yaml")),
+    ("rollback.yaml", include_str!("../../../../examples/projects/shop/rollback.yaml")),
+];
 /// Where the indicators of the sample service come from.
-pub(super) const SLI: &str = include_str!("../../../../examples/projects/shop/dev/carts/prometheus/sli.yaml");
+pub(super) const SLI: &str = include_str!("../../../../examples/projects/shop/services/carts/prometheus/sli.yaml");
 /// What is good enough for it.
-pub(super) const SLO: &str = include_str!("../../../../examples/projects/shop/dev/carts/slo.yaml");
+pub(super) const SLO: &str = include_str!("../../../../examples/projects/shop/services/carts/slo.yaml");
 /// What `jmeter` is granted.
 pub(super) const JMETER_GRANTS: &str = include_str!("../../../../examples/grants/jmeter.toml");
 /// What `prometheus` is granted.
 pub(super) const PROMETHEUS_GRANTS: &str = include_str!("../../../../examples/grants/prometheus.toml");
+/// What `job` is granted.
+pub(super) const JOB_GRANTS: &str = include_str!("../../../../examples/grants/job.toml");
+/// What `approval` is granted.
+pub(super) const APPROVAL_GRANTS: &str = include_str!("../../../../examples/grants/approval.toml");
 /// What `slack` is granted.
 pub(super) const SLACK_GRANTS: &str = include_str!("../../../../examples/grants/slack.toml");
 
@@ -67,7 +83,7 @@ impl Folder {
                 Self { path, temporary: None }
             }
         };
-        for name in ["targets", "rules", "prometheus"] {
+        for name in ["targets", "rules", "prometheus", "units", "git", "project"] {
             make_folder(&folder.path.join(name))?;
         }
         Ok(folder)
@@ -141,6 +157,10 @@ pub(super) struct Peers<'a> {
     pub(super) slack: &'a str,
     /// How JMeter is started.
     pub(super) jmeter: &'a JMeter,
+    /// Address of the machine's service manager.
+    pub(super) manager: &'a str,
+    /// Address of the service in each stage.
+    pub(super) services: &'a BTreeMap<String, String>,
 }
 
 /// Writes the host's configuration, and returns its path.
@@ -173,7 +193,8 @@ pub(super) fn write_host_config(folder: &Folder, peers: &Peers<'_>) -> Result<Pa
             ("prometheus-rules", table([("path", text(&folder.join("rules")))])),
         ]),
     );
-    config.insert("jobs".to_owned(), table([("jmeter", job_template(peers.jmeter, &starter)?)]));
+    let templates = [("jmeter", job_template(peers.jmeter, &starter)?), ("ansible", ansible_template(folder, peers))];
+    config.insert("jobs".to_owned(), table(templates));
     let path = folder.join("pilothouse.toml");
     write_private(&path, &config.to_string())?;
     Ok(path)
@@ -224,6 +245,40 @@ fn job_template(jmeter: &JMeter, starter: &Path) -> Result<toml::Value, DemoErro
     Ok(toml::Value::Table(template.clone()))
 }
 
+/// Makes the template with which playbooks run: the operator names the inventory, and where the units and their manager are.
+fn ansible_template(folder: &Folder, peers: &Peers<'_>) -> toml::Value {
+    // Braces would be a parameter's name.
+    let plain = |text: &str| toml::Value::from(text.replace('{', "{{").replace('}', "}}"));
+    let mut environment = Table::from_iter([
+        ("ANSIBLE_HOME".to_owned(), "{scratch}/ansible".into()),
+        ("ANSIBLE_LOCAL_TEMP".to_owned(), "{scratch}/tmp".into()),
+        ("ANSIBLE_REMOTE_TEMP".to_owned(), "{scratch}/tmp".into()),
+        ("ANSIBLE_NOCOLOR".to_owned(), "1".into()),
+        ("UNITS".to_owned(), plain(&folder.join("units").display().to_string())),
+        ("SERVICE_MANAGER".to_owned(), plain(peers.manager)),
+    ]);
+    for (stage, url) in peers.services {
+        environment.insert(format!("{}_URL", stage.to_uppercase()), plain(url));
+    }
+    let arguments = ["--inventory", "inventory.yaml", "--extra-vars", "image={image}", "{playbook}"];
+    let parameter = |pattern: &str, default: &str| table([("pattern", pattern.into()), ("default", default.into())]);
+    table([
+        ("program", "ansible-playbook".into()),
+        ("arguments", arguments.map(toml::Value::from).to_vec().into()),
+        ("artifacts", vec![toml::Value::from("result.json")].into()),
+        ("environment", toml::Value::Table(environment)),
+        (
+            "parameters",
+            table([
+                ("image", parameter("[a-z0-9.:/-]{0,200}", "")),
+                ("playbook", parameter(r"(deploy|rollback)\.yaml", "deploy.yaml")),
+            ]),
+        ),
+        ("files", table([("pattern", r"[a-z]+\.(yaml|json)".into())])),
+        ("limits", table([("timeout", "3m".into())])),
+    ])
+}
+
 /// Reads an event of the examples.
 ///
 /// # Errors
@@ -253,6 +308,8 @@ mod tests {
             prometheus: "http://127.0.0.1:2",
             slack: "http://127.0.0.1:3",
             jmeter,
+            manager: "http://127.0.0.1:4",
+            services: &BTreeMap::from([("hardening".to_owned(), "http://127.0.0.1:5".to_owned())]),
         };
         let path = write_host_config(&folder, &peers).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -262,19 +319,17 @@ mod tests {
     #[test]
     fn the_configuration_is_one_that_the_host_takes() {
         let debian = JMeter::Debian { java: "/usr/bin/java".into(), home: "/usr/share/jmeter".to_owned() };
-        let template = config(&debian).jobs.into_values().next().unwrap();
+        let template = config(&debian).jobs.into_values().nth(1).unwrap();
         assert_eq!(template.program, "/usr/bin/java");
         assert!(template.arguments.iter().any(|it| it.ends_with("JmeterStarter.java")), "{:?}", template.arguments);
         let own = JMeter::Own { program: "/opt/jmeter/bin/jmeter".into() };
-        assert_eq!(config(&own).jobs.into_values().next().unwrap().environment["HEAP"], "-Xmx256m");
+        assert_eq!(config(&own).jobs.into_values().nth(1).unwrap().environment["HEAP"], "-Xmx256m");
     }
 
     #[test]
     fn the_examples_can_be_read() {
-        for event in [MONITORING_CONFIGURE, TEST_TRIGGERED] {
-            example_event(event).unwrap();
-        }
-        for grants in [JMETER_GRANTS, PROMETHEUS_GRANTS, SLACK_GRANTS] {
+        example_event(MONITORING_CONFIGURE).unwrap();
+        for grants in [JMETER_GRANTS, PROMETHEUS_GRANTS, SLACK_GRANTS, JOB_GRANTS, APPROVAL_GRANTS] {
             let grants = example_grants(grants).unwrap();
             serde_json::from_value::<pilothouse_core::grant::Grants>(grants).unwrap();
         }

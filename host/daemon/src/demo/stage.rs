@@ -1,5 +1,6 @@
 //! What the acts play on: the host's process and its peers, the client, the log as seen, and bounded waits.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use super::api::Api;
+use super::command::{program, without_settings};
 use super::error::DemoError;
 use super::follow::{EventLog, Seen, follow};
+use super::machine::Machine;
 use super::peers::Programs;
 use super::print::Printer;
 use super::process::{self, Process};
-use super::sample_service::SampleService;
+use super::release_bot;
 use super::setup::Folder;
 use super::slack_stand_in::SlackStandIn;
 
@@ -51,21 +54,30 @@ pub(super) struct Stage {
     pub(super) printer: Arc<Printer>,
     pub(super) folder: Folder,
     pub(super) programs: Programs,
-    pub(super) service: SampleService,
     pub(super) slack: SlackStandIn,
     /// A real channel's webhook, in place of the stand-in.
     pub(super) webhook: Option<String>,
     pub(super) log: EventLog,
-    /// Address of the sample service.
-    pub(super) service_url: String,
+    /// Address of the sample service in each stage.
+    pub(super) services: BTreeMap<String, String>,
+    /// The machine that the service runs on.
+    pub(super) machine: Option<Machine>,
+    /// Address of the upstream of the project.
+    pub(super) git_url: String,
+    /// The token of the person who approves.
+    pub(super) approver: String,
     /// A client without a token for Prometheus' API, once it runs.
     pub(super) prometheus_api: Option<Api>,
     api: Option<Api>,
+    /// A client without a token for the sample service.
+    plain: Option<reqwest::Client>,
+    admin: String,
     config: PathBuf,
     listen: Option<SocketAddr>,
     host: Option<Process>,
     prometheus: Option<Process>,
     follower: Option<JoinHandle<()>>,
+    release_bot: Option<JoinHandle<()>>,
 }
 
 impl Stage {
@@ -76,17 +88,22 @@ impl Stage {
             folder,
             programs,
             webhook,
-            service: SampleService::default(),
             slack: SlackStandIn::default(),
             log: EventLog::default(),
-            service_url: String::new(),
+            services: BTreeMap::new(),
+            machine: None,
+            git_url: String::new(),
+            approver: String::new(),
             prometheus_api: None,
             api: None,
+            plain: crate::client::http_client().ok(),
+            admin: String::new(),
             config: PathBuf::new(),
             listen: None,
             host: None,
             prometheus: None,
             follower: None,
+            release_bot: None,
         }
     }
 
@@ -96,6 +113,36 @@ impl Stage {
     /// The host was not started yet.
     pub(super) fn api(&self) -> Result<&Api, DemoError> {
         self.api.as_ref().ok_or_else(|| DemoError::Wrong("the host was not started yet".to_owned()))
+    }
+
+    /// Returns the admin token.
+    pub(super) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// Starts the outside executor, with its token.
+    ///
+    /// # Errors
+    /// The host was not started yet.
+    pub(super) fn start_release_bot(&mut self, token: &str) -> Result<(), DemoError> {
+        let api = self.api()?.with_token(token);
+        self.release_bot = Some(tokio::spawn(release_bot::run(api)));
+        Ok(())
+    }
+
+    /// Asks the sample service in a stage for its version and its count of requests; null where none runs.
+    pub(super) async fn version(&self, stage: &str) -> Value {
+        let (Some(client), Some(url)) = (&self.plain, self.services.get(stage)) else { return Value::Null };
+        let answer = client.get(format!("{url}/version")).timeout(LOOK_INTERVAL * 10).send().await;
+        match answer {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        }
+    }
+
+    /// Returns how many requests the service under test has answered since it was deployed.
+    pub(super) async fn requests(&self) -> u64 {
+        self.version("hardening").await.get("requests").and_then(Value::as_u64).unwrap_or_default()
     }
 
     /// Keeps the process of Prometheus.
@@ -117,7 +164,8 @@ impl Stage {
         let token =
             self.poll(wait("the admin token, which the host shows at its first start", 10, None), shown).await?;
         super::setup::write_private(&self.token_file(), &token)?;
-        let api = Api::new(format!("http://{listen}"), token)?;
+        let api = Api::new(format!("http://{listen}"), &token)?;
+        self.admin = token;
         self.follower = Some(tokio::spawn(follow(api.clone(), self.log.clone(), Arc::clone(&self.printer))));
         self.api = Some(api);
         Ok(())
@@ -128,16 +176,10 @@ impl Stage {
     /// # Errors
     /// It does not become ready in its time.
     pub(super) async fn resume_host(&mut self) -> Result<(), DemoError> {
-        let program = std::env::current_exe().map_err(DemoError::io("cannot find the path of this program"))?;
         let listen = self.listen.ok_or_else(|| DemoError::Wrong("the host has no address yet".to_owned()))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(program()?);
         command.arg("serve").arg("--config").arg(&self.config);
-        // What a person has set for a host of their own is not meant for this one.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PILOTHOUSE_") {
-                command.env_remove(name);
-            }
-        }
+        without_settings(&mut command);
         self.host = Some(Process::start("the host", &mut command, &self.host_log())?);
         let probe = Api::new(format!("http://{listen}"), "")?;
         let started = Instant::now();
@@ -200,7 +242,6 @@ impl Stage {
         F: Future<Output = Result<Option<T>, DemoError>>,
     {
         let started = Instant::now();
-        let before = self.service.requests();
         loop {
             match ask().await {
                 Ok(Some(found)) => return Ok(found),
@@ -212,8 +253,9 @@ impl Stage {
                 return Err(DemoError::Late { what: wait.what.to_owned(), waited, event: wait.event });
             }
             if waited > PROGRESS_AFTER {
-                let requests = self.service.requests() - before;
-                let load = if requests > 0 { format!(", {requests} requests so far") } else { String::new() };
+                let requests = self.requests().await;
+                let load =
+                    if requests > 0 { format!(", {requests} requests to the service so far") } else { String::new() };
                 self.printer.progress(&format!("waiting for {} ({} s{load})", wait.what, waited.as_secs()));
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -239,14 +281,17 @@ impl Stage {
 
     /// Ends every process and removes the folder. Returns whether nothing is left.
     pub(super) async fn clear(mut self) -> Result<(), DemoError> {
-        if let Some(follower) = self.follower.take() {
-            follower.abort();
+        for task in [self.follower.take(), self.release_bot.take()].into_iter().flatten() {
+            task.abort();
         }
         if let Some(mut host) = self.host.take() {
             host.stop().await;
         }
         if let Some(mut prometheus) = self.prometheus.take() {
             prometheus.stop().await;
+        }
+        if let Some(machine) = self.machine.take() {
+            machine.stop().await;
         }
         let swept = process::sweep().await;
         self.folder.close()?;

@@ -1,5 +1,6 @@
-//! The first acts: everything starts, monitoring is configured, a test runs and is reported.
+//! Everything starts and monitoring is configured; and what follows from each test.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -7,7 +8,9 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::error::DemoError;
 use super::follow::Seen;
+use super::machine::Machine;
 use super::peers::{free_address, start_prometheus};
+use super::project::{self, SERVICE};
 use super::report::{Shown, seconds};
 use super::setup::{self, Peers, example_event, example_grants, write_host_config};
 use super::slack_stand_in::WEBHOOK_PATH;
@@ -18,24 +21,22 @@ const REPORTED: &str = "io.prometheus.test.reported.v1";
 /// Longest time of a test: JMeter starts in some seconds and sends requests for ten; machines are slow and shared.
 pub(super) const TEST_SECONDS_MAX: u64 = 150;
 
-/// Starts the service, the stand-in for Slack, Prometheus and the host, and installs the bundled plugins.
+/// Starts the machine, the Git server, the stand-in for Slack, Prometheus and the host, and installs the bundled plugins.
 pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
     let started = Instant::now();
     let printer = stage.printer.clone();
-    let address = stage.service.start().await?;
-    stage.service_url = format!("http://{address}");
-    printer.note(&format!("sample service with /metrics  http://{address}"));
-    let stand_in = stage.slack.start().await?;
-    let slack = match &stage.webhook {
-        Some(webhook) => {
-            printer.note("Slack                         the channel of your webhook");
-            webhook.clone()
-        }
-        None => {
-            printer.note(&format!("stand-in for Slack's webhook  http://{stand_in}"));
-            format!("http://{stand_in}{WEBHOOK_PATH}")
-        }
-    };
+    let mut units = BTreeMap::new();
+    for name in ["hardening", "production"] {
+        let address = free_address()?;
+        units.insert(format!("{SERVICE}-{name}"), address);
+        stage.services.insert(name.to_owned(), format!("http://{address}"));
+    }
+    let (machine, manager) = Machine::start(stage.folder.join("units"), units).await?;
+    stage.machine = Some(machine);
+    printer.note(&format!("a machine to deploy to        its service manager is http://{manager}"));
+    stage.git_url = project::start_git_server(stage).await?;
+    printer.note(&format!("an empty Git repository       {}", stage.git_url));
+    let slack = slack(stage).await?;
     let listen = free_address()?;
     let prometheus = start_prometheus(&stage.programs.prometheus, &stage.folder, listen)?;
     stage.set_prometheus(prometheus);
@@ -48,15 +49,21 @@ pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
 
     let listen = free_address()?;
     let jmeter = stage.programs.jmeter.clone();
-    let peers = Peers { listen, prometheus: &url, slack: &slack, jmeter: &jmeter };
+    let manager = format!("http://{manager}");
+    let services = stage.services.clone();
+    let peers =
+        Peers { listen, prometheus: &url, slack: &slack, jmeter: &jmeter, manager: &manager, services: &services };
     let config = write_host_config(&stage.folder, &peers)?;
     stage.start_host(config, listen).await?;
     printer.note(&format!("the host                      http://{listen}"));
 
-    let target = stage.service_url.trim_start_matches("http://").to_owned();
+    let target = services.get("hardening").map(|url| url.trim_start_matches("http://").to_owned());
     let monitoring = json!({ "sli": setup::SLI, "slo": setup::SLO, "targets": [target], "alert-for": "1m" });
+    let load = json!({ "script": setup::SCRIPT, "workload": setup::WORKLOAD, "progress-seconds": 5 });
     let grants = [
-        ("jmeter", json!({ "progress-seconds": 5 }), setup::JMETER_GRANTS),
+        ("job", json!({}), setup::JOB_GRANTS),
+        ("jmeter", load, setup::JMETER_GRANTS),
+        ("approval", json!({}), setup::APPROVAL_GRANTS),
         ("prometheus", monitoring, setup::PROMETHEUS_GRANTS),
         ("slack", json!({}), setup::SLACK_GRANTS),
     ];
@@ -70,6 +77,17 @@ pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
         summary: format!("the host and {} plugins were ready after {} s", installed.len(), seconds(started)),
         facts: json!({ "host": format!("http://{listen}"), "prometheus": url, "installed": installed }),
     })
+}
+
+/// Returns where messages go: a real channel, or a stand-in that is started.
+async fn slack(stage: &Stage) -> Result<String, DemoError> {
+    let stand_in = stage.slack.start().await?;
+    if let Some(webhook) = &stage.webhook {
+        stage.printer.note("Slack                         the channel of your webhook");
+        return Ok(webhook.clone());
+    }
+    stage.printer.note(&format!("stand-in for Slack's webhook  http://{stand_in}"));
+    Ok(format!("http://{stand_in}{WEBHOOK_PATH}"))
 }
 
 /// Installs a bundled plugin over the API, and says what it was granted.
@@ -134,31 +152,6 @@ pub(super) async fn configure(stage: &mut Stage) -> Result<Shown, DemoError> {
     Ok(Shown {
         summary: format!("one event gave Prometheus {} target and {} alert rules", targets.len(), rules.len()),
         facts: json!({ "rules": rules, "targets": targets, "answer": finished.text("/data/message") }),
-    })
-}
-
-/// Returns the example's trigger for the service that runs here.
-///
-/// # Errors
-/// The example is not as expected, which a test rules out.
-pub(super) fn test_triggered(stage: &Stage) -> Result<Value, DemoError> {
-    let mut event = example_event(setup::TEST_TRIGGERED)?;
-    let url = event.pointer_mut("/data/deployment/deploymentURIsLocal/0");
-    let url = url.ok_or_else(|| DemoError::Wrong("the example trigger names no deployment".to_owned()))?;
-    *url = stage.service_url.clone().into();
-    Ok(event)
-}
-
-/// Sends `test.triggered`, and waits for all that follows by itself.
-pub(super) async fn test(stage: &mut Stage) -> Result<Shown, DemoError> {
-    let event = test_triggered(stage)?;
-    let accepted = stage.send(&event).await?;
-    let id = event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let outcome = follow_test(stage, &id, seq(&accepted)).await?;
-    Ok(Shown {
-        summary: "JMeter ran, Prometheus was asked over exactly its time, one report was made, and Slack shows it"
-            .to_owned(),
-        facts: outcome,
     })
 }
 

@@ -1,13 +1,12 @@
-//! The later acts, in which something goes wrong: a trap, a repeat, and a host that is killed.
-
-use std::time::{Duration, Instant};
+//! The last acts: a plugin that traps, and an event that is sent twice.
 
 use pilothouse_core::host_event::DELIVERY_DEAD;
 use serde_json::{Value, json};
 
 use super::error::DemoError;
 use super::follow::Seen;
-use super::report::{Shown, seconds};
+use super::report::Shown;
+use super::setup;
 use super::stage::{Stage, wait};
 use super::story::{self, count, seq};
 
@@ -15,10 +14,6 @@ use super::story::{self, count, seq};
 const FRAGILE: &str = "demo-fragile";
 /// What it makes of an order once it is mended.
 const CONFIRMED: &str = "com.example.order.confirmed.v1";
-/// Requests of a test after which it is in its middle: early enough that most of it is still to come.
-const MIDDLE_REQUESTS: u64 = 40;
-/// Requests that JMeter must send while there is no host.
-const ORPHANED_REQUESTS: u64 = 20;
 
 /// Lets an event trap its plugin until it is a dead letter, mends the plugin, and redrives the letter.
 pub(super) async fn dead_letter(stage: &mut Stage) -> Result<Shown, DemoError> {
@@ -70,9 +65,9 @@ fn show_log(stage: &Stage, detail: &Value) {
     }
 }
 
-/// Sends the trigger of the test again.
+/// Sends the event that asked for monitoring again.
 pub(super) async fn duplicate(stage: &mut Stage) -> Result<Shown, DemoError> {
-    let event = story::test_triggered(stage)?;
+    let event = setup::example_event(setup::MONITORING_CONFIGURE)?;
     let before = count(stage, "").await?;
     let again = stage.send(&event).await?;
     let is_duplicate = again.get("duplicate").and_then(Value::as_bool).unwrap_or_default();
@@ -86,49 +81,4 @@ pub(super) async fn duplicate(stage: &mut Stage) -> Result<Shown, DemoError> {
         summary: "the repeat was answered as success and had no effect".to_owned(),
         facts: json!({ "duplicate": is_duplicate, "seq": seq, "events-before": before, "events-after": after }),
     })
-}
-
-/// Kills the host in the middle of a test, starts it again, and waits until the test has ended once.
-pub(super) async fn crash(stage: &mut Stage) -> Result<Shown, DemoError> {
-    let id = "5b0e2f0a-3c55-4c0e-8d7f-6a4a3f1f0b12";
-    let mut event = story::test_triggered(stage)?;
-    if let Some(members) = event.as_object_mut() {
-        members.insert("id".to_owned(), id.into());
-        members.insert("shkeptncontext".to_owned(), "6c1f3b52-7a0d-4b8e-9d3e-2f5a1c7e9b41".into());
-    }
-    let accepted = stage.send(&event).await?;
-    let seq = seq(&accepted);
-    let is_started = |seen: &Seen| seen.answers("sh.keptn.event.test.started", id);
-    stage.wait_for(wait("test.started", 60, seq), is_started).await?;
-    let before = stage.service.requests();
-    more_requests(stage, "JMeter to be in the middle of the test", before + MIDDLE_REQUESTS, seq).await?;
-
-    let process = stage.kill_host().await?;
-    let killed = Instant::now();
-    let at_kill = stage.service.requests();
-    stage.printer.note(&format!("kill -9 {process}: the host is gone after {} requests of the test", at_kill - before));
-    more_requests(stage, "JMeter to go on without the host", at_kill + ORPHANED_REQUESTS, None).await?;
-    let without_host = stage.service.requests() - at_kill;
-    stage.printer.note(&format!("JMeter goes on: {without_host} requests without a host"));
-    stage.resume_host().await?;
-    let away = seconds(killed);
-    stage.printer.note(&format!("the host is back after {away} s"));
-
-    let mut facts = story::follow_test(stage, id, seq).await?;
-    let jobs = count(stage, &format!("type=dev.pilothouse.job.finished.v1&triggered-id={id}")).await?;
-    if jobs != 1 {
-        return Err(DemoError::Wrong(format!("the job of the test ended {jobs} times")));
-    }
-    if let Some(members) = facts.as_object_mut() {
-        members.insert("killed-process".to_owned(), process.into());
-        members.insert("requests-without-host".to_owned(), without_host.into());
-        members.insert("seconds-away".to_owned(), away.into());
-        members.insert("jobs-finished".to_owned(), jobs.into());
-    }
-    Ok(Shown { summary: "the host took up the running job where it was, and the test ended once".to_owned(), facts })
-}
-
-async fn more_requests(stage: &Stage, what: &str, until: u64, event: Option<u64>) -> Result<(), DemoError> {
-    let wait = super::stage::Wait { what, at_most: Duration::from_secs(60), event };
-    stage.poll(wait, || async { Ok((stage.service.requests() >= until).then_some(())) }).await
 }
