@@ -1,7 +1,7 @@
-//! `pilothouse demo` as a person runs it: a process of its own, real Prometheus, real JMeter, six acts.
+//! `pilothouse demo` as a person runs it: a process of its own, real Prometheus, JMeter, Ansible and Git, eight acts.
 //!
 //! What the acts show is read from `--report`; that they are shown, from standard output. The guest `fragile` is the
-//! plugin with a mistake of the fourth act.
+//! plugin with a mistake of the seventh act.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -40,6 +40,67 @@ fn act<'a>(report: &'a Value, name: &str) -> &'a Value {
     &acts.iter().find(|act| act["name"] == name).unwrap_or_else(|| panic!("no act {name} in {report:#}"))["facts"]
 }
 
+/// Files came by the command line and by the API, each a commit that arrived upstream; a push arrived as a commit event.
+fn project_and_upstream(project: &Value) {
+    let log: Vec<&str> = project["upstream-log"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let by_admin = ["Create the project", "Create the service carts", "Deploy with Ansible", "Promise 600 ms"];
+    assert_eq!(log, by_admin.map(|message| format!("token:admin: {message}")));
+    let told = &project["told"];
+    assert_eq!((&told["commit"], &told["before"]), (&project["pushed"], &project["head"]), "{project}");
+    assert_eq!(told["paths"][0]["path"], "services/carts/slo.yaml", "{project}");
+}
+
+/// What ends in a delivery that goes through both stages, in order.
+const DELIVERED: [&str; 8] = [
+    "hardening.deployment.pass",
+    "hardening.test.pass",
+    "hardening.approval.pass",
+    "hardening.release.pass",
+    "hardening.delivery.pass",
+    "production.deployment.pass",
+    "production.release.pass",
+    "production.delivery.pass",
+];
+
+fn delivered(delivery: &Value, shown: &str) {
+    assert_eq!(delivery["tasks"], serde_json::json!(DELIVERED));
+    assert_eq!(delivery["versions"], serde_json::json!({ "hardening": "1.0.0", "production": "1.0.0" }));
+    assert_eq!(delivery["exit"], 0);
+    let test = &delivery["test"];
+    assert_eq!(test["requests"], 400, "five users, forty loops, two requests each: {test}");
+    assert_eq!((&test["reports"], &test["finished"]), (&1.into(), &1.into()));
+    assert!(test["indicators"].as_array().unwrap().iter().all(|it| it["success"] == true), "{test}");
+    assert!(test["slack"].as_str().unwrap().contains("carts in shop/hardening"), "{test}");
+    assert!(shown.contains("│ ✅ Test passed: carts in shop/hardening"), "{shown}");
+    assert!(shown.contains("because of #"), "{shown}");
+    assert!(delivery["approved-by"].to_string().contains("token:release-manager"), "{delivery}");
+    // One timeline, in which a step that waits says why.
+    let timeline: Vec<&str> = delivery["timeline"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let at = |text: &str| timeline.iter().position(|line| line.contains(text));
+    let steps = ["deployment pass: carts 1.0.0 answers", "test pass", "people decide, by `pilothouse approval approve"];
+    let steps = [&steps[..], &["release pass: carts:1.0.0 is released", "production.delivery of carts pass"]].concat();
+    let places: Vec<Option<usize>> = steps.iter().map(|text| at(text)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{}", timeline.join("\n"));
+}
+
+/// The failing test skipped the rest, and the rollback brought the version before back.
+fn taken_back(rollback: &Value) {
+    assert_eq!(rollback["skipped"], serde_json::json!(["approval", "release"]));
+    let tasks = ["deployment.pass", "test.fail", "delivery.fail", "rollback.pass", "rollback.pass"];
+    assert_eq!(rollback["tasks"], serde_json::json!(tasks.map(|task| format!("hardening.{task}"))));
+    assert_eq!(rollback["versions"], serde_json::json!({ "hardening": "1.0.0", "production": "1.0.0" }));
+    assert_eq!((&rollback["exit"], &rollback["result"]), (&1.into(), &"fail".into()), "{rollback}");
+}
+
+fn killed_in_the_middle(crash: &Value) {
+    assert_eq!(crash["tasks"], serde_json::json!(DELIVERED), "each once");
+    assert_eq!(crash["versions"], serde_json::json!({ "hardening": "1.2.0", "production": "1.2.0" }));
+    let test = &crash["test"];
+    assert_eq!((&test["finished"], &crash["jobs-finished"], &test["reports"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!((&test["result"], &test["requests"]), (&"pass".into(), &400.into()), "{crash}");
+    assert!(crash["requests-without-host"].as_u64().unwrap() > 0, "{crash}");
+}
+
 #[test]
 fn the_demo_shows_every_act_and_leaves_nothing_behind() {
     let (temporary, reports) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -59,14 +120,10 @@ fn the_demo_shows_every_act_and_leaves_nothing_behind() {
     assert!(monitoring["rules"].as_array().unwrap().iter().any(|rule| rule == "response_time_p95"), "{monitoring}");
     assert_eq!(monitoring["targets"].as_array().unwrap().len(), 1, "{monitoring}");
 
-    let test = act(&report, "test");
-    assert_eq!(test["result"], "pass", "{test}");
-    assert_eq!(test["requests"], 400, "five users, forty loops, two requests each: {test}");
-    assert_eq!((&test["reports"], &test["finished"]), (&1.into(), &1.into()));
-    assert!(test["indicators"].as_array().unwrap().iter().all(|it| it["success"] == true), "{test}");
-    assert!(test["slack"].as_str().unwrap().contains("carts in shop/dev"), "{test}");
-    assert!(shown.contains("│ ✅ Test passed: carts in shop/dev"), "{shown}");
-    assert!(shown.contains("because of #"), "{shown}");
+    project_and_upstream(act(&report, "project"));
+    delivered(act(&report, "delivery"), &shown);
+    taken_back(act(&report, "rollback"));
+    killed_in_the_middle(act(&report, "crash"));
 
     let dead_letter = act(&report, "dead-letter");
     assert_eq!((&dead_letter["attempts"], &dead_letter["confirmed"]), (&2.into(), &1.into()), "{dead_letter}");
@@ -75,11 +132,6 @@ fn the_demo_shows_every_act_and_leaves_nothing_behind() {
     let duplicate = act(&report, "duplicate");
     assert_eq!(duplicate["duplicate"], true);
     assert_eq!(duplicate["events-before"], duplicate["events-after"]);
-
-    let crash = act(&report, "crash");
-    assert_eq!((&crash["finished"], &crash["jobs-finished"], &crash["reports"]), (&1.into(), &1.into(), &1.into()));
-    assert_eq!((&crash["result"], &crash["requests"]), (&"pass".into(), &400.into()), "{crash}");
-    assert!(crash["requests-without-host"].as_u64().unwrap() > 0, "{crash}");
 
     assert!(shown.trim_end().ends_with(" s") && shown.contains("\ndone in "), "{shown}");
     assert_eq!(left_behind(temporary.path()), Vec::<String>::new());
@@ -103,7 +155,7 @@ fn read_until(child: &mut Child, text: &str) -> String {
 fn a_demo_that_is_interrupted_in_the_middle_of_a_test_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = demo(&temporary, &[]).spawn().unwrap();
-    read_until(&mut child, "test.started");
+    read_until(&mut child, "test triggered");
     assert_ne!(left_behind(temporary.path()), Vec::<String>::new());
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();

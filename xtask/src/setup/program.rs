@@ -54,19 +54,19 @@ const NEEDS: [Need; 15] = [
     ),
     // The compiler, because a one-file Java program mends Debian's JMeter 2.13 (see examples/jmeter).
     need(Demo, Program(&["javac"]), "default-jdk-headless", "the Java that JMeter runs on, with its compiler"),
+    need(Demo, Program(&["ansible-playbook"]), "ansible-core", "deploys and rolls back, as a job of the plugin `job`"),
+    need(
+        Demo,
+        Program(&["git"]),
+        "git",
+        "serves and clones the upstreams of projects, and lists the files that tidy reads",
+    ),
     need(
         Test,
         Program(&["prometheus-alertmanager", "alertmanager"]),
         "prometheus-alertmanager",
         "takes the alerts of generated rules",
     ),
-    need(
-        Test,
-        Program(&["git"]),
-        "git",
-        "serves and clones the upstreams of projects, and lists the files that tidy reads",
-    ),
-    need(Test, Program(&["ansible-playbook"]), "ansible-core", "deploys, as a job of the plugin `job`"),
     need(Test, Program(&["clang-19"]), "clang-19", "compiles the C guest"),
     need(Test, Program(&["wasm-ld-19"]), "lld-19", "links the C guest"),
     need(Test, File(&["/usr/lib/wasm32-wasi/libc.a"]), "wasi-libc", "the C guest's standard library"),

@@ -13,6 +13,8 @@ use crate::http::sequences::{OrderBody, TriggerBody};
 
 /// Time between two looks at a sequence that is watched.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// After how long of the same wait a watch says what is waited for.
+const WAIT_SHOWN_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SequenceCommand {
@@ -242,7 +244,8 @@ impl TriggerCommand {
             };
         }
         let deadline = self.timeout.map(|timeout| tokio::time::Instant::now() + timeout.0);
-        let mut watch = Watch { shown: Vec::new(), quiet: !self.watch || terminal.format == Format::Json };
+        let quiet = !self.watch || terminal.format == Format::Json;
+        let mut watch = Watch { shown: Vec::new(), waits: (Vec::new(), tokio::time::Instant::now()), quiet };
         let sequences = watch.until_ended(api, &answer, self.follow, deadline, terminal).await?;
         if terminal.format == Format::Json {
             terminal.json(&sequences)?;
@@ -286,6 +289,8 @@ impl TriggerCommand {
 /// What a watch has shown already.
 struct Watch {
     shown: Vec<String>,
+    /// What is waited for, and since when that is so.
+    waits: (Vec<String>, tokio::time::Instant),
     quiet: bool,
 }
 
@@ -304,13 +309,9 @@ impl Watch {
             match look(api, &id, &run, follow).await {
                 Ok(sequences) => {
                     for line in sequences.iter().flat_map(lines) {
-                        if !self.shown.contains(&line) {
-                            if !self.quiet {
-                                terminal.line(&line)?;
-                            }
-                            self.shown.push(line);
-                        }
+                        self.show(line, terminal)?;
                     }
+                    self.show_waits(&sequences, terminal)?;
                     let ended = |sequence: &Value| sequence.get("ended").is_some();
                     if !sequences.is_empty() && sequences.iter().all(ended) {
                         return Ok(sequences);
@@ -327,6 +328,33 @@ impl Watch {
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
+    }
+}
+
+impl Watch {
+    fn show(&mut self, line: String, terminal: &mut Terminal) -> Result<(), CliError> {
+        if self.shown.contains(&line) {
+            return Ok(());
+        }
+        if !self.quiet {
+            terminal.line(&line)?;
+        }
+        self.shown.push(line);
+        Ok(())
+    }
+
+    /// Shows why nothing happens, once nothing has happened for a while.
+    fn show_waits(&mut self, sequences: &[Value], terminal: &mut Terminal) -> Result<(), CliError> {
+        let waits: Vec<String> =
+            sequences.iter().filter(|sequence| sequence.get("ended").is_none()).flat_map(reasons).collect();
+        if self.waits.0 != waits {
+            self.waits = (waits, tokio::time::Instant::now());
+        } else if self.waits.1.elapsed() >= WAIT_SHOWN_AFTER {
+            for reason in waits {
+                self.show(format!("{:24}    … {reason}", ""), terminal)?;
+            }
+        }
+        Ok(())
     }
 }
 

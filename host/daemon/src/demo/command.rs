@@ -1,7 +1,7 @@
 //! The command line as a person uses it: `pilothouse …` in a process of its own, with what it prints shown in the demo.
 
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -14,7 +14,8 @@ use super::stage::Stage;
 pub(super) struct Watch {
     name: String,
     child: Child,
-    shown: JoinHandle<Vec<String>>,
+    lines: Arc<Mutex<Vec<String>>>,
+    printing: JoinHandle<()>,
 }
 
 /// What a command came to.
@@ -80,27 +81,33 @@ pub(super) fn watch(stage: &Stage, token: &str, arguments: &[&str]) -> Result<Wa
     let mut command = command(stage, token, arguments)?;
     let mut child = command.stderr(Stdio::null()).spawn().map_err(DemoError::io(&name))?;
     let printer = Arc::clone(&stage.printer);
-    let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
-    let shown = tokio::spawn(async move {
-        let mut shown = Vec::new();
-        let Some(mut lines) = lines else { return shown };
-        while let Ok(Some(line)) = lines.next_line().await {
+    let stdout = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let shown = Arc::clone(&lines);
+    let printing = tokio::spawn(async move {
+        let Some(mut stdout) = stdout else { return };
+        while let Ok(Some(line)) = stdout.next_line().await {
             printer.note(&format!("  │ {}", clock(&line)));
-            shown.push(line);
+            shown.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
-        shown
     });
-    Ok(Watch { name, child, shown })
+    Ok(Watch { name, child, lines, printing })
 }
 
 impl Watch {
+    /// Tells whether it has printed a line with this text.
+    pub(super) fn has_shown(&self, text: &str) -> bool {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|line| line.contains(text))
+    }
+
     /// Waits until it ends.
     ///
     /// # Errors
     /// It was killed.
     pub(super) async fn ended(mut self) -> Result<Ended, DemoError> {
         let status = self.child.wait().await.map_err(DemoError::io(&self.name))?;
-        let lines = self.shown.await.unwrap_or_default();
+        let _ = self.printing.await;
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let killed = || DemoError::Wrong(format!("`{}` was killed", self.name));
         Ok(Ended { code: status.code().ok_or_else(killed)?, lines })
     }
@@ -125,6 +132,8 @@ fn shown(arguments: &[&str]) -> String {
 fn clock(line: &str) -> &str {
     match (line.as_bytes().get(10), line.as_bytes().get(23), line.get(11..)) {
         (Some(b'T'), Some(b'Z'), Some(rest)) => rest,
+        // A line without an instant stands below one with it.
+        (Some(b' '), Some(b' '), Some(rest)) => rest,
         _ => line,
     }
 }
@@ -140,6 +149,7 @@ mod tests {
             "approval approve --comment \"looks good\""
         );
         assert_eq!(clock("2026-01-05T10:00:00.123Z    test triggered"), "10:00:00.123Z    test triggered");
+        assert_eq!(clock("                            … people decide"), "                 … people decide");
         assert_eq!(clock("waits for a person"), "waits for a person");
     }
 }

@@ -169,6 +169,8 @@ async fn approve(stage: &Stage, delivery: &Delivery, comment: &str) -> Result<()
         Ok(page.pointer("/items/0/id").and_then(Value::as_str).map(str::to_owned))
     };
     let id = stage.poll(wait("the approval to open", TEST_SECONDS_MAX, Some(delivery.seq)), open).await?;
+    let asked = || async { Ok(delivery.watch.has_shown("people decide").then_some(())) };
+    stage.poll(wait("the watch to say what it waits for", 30, Some(delivery.seq)), asked).await?;
     show(stage, stage.admin(), &["sequence", "why", &delivery.id]).await?;
     run(stage, &stage.approver, &["approval", "approve", &id, "--comment", comment]).await?;
     Ok(())

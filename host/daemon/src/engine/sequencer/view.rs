@@ -1,13 +1,14 @@
 //! Sequences as the API shows them: a line for each, and one as a whole with the reason for each wait.
 
 use pilothouse_core::sequence::{Execution, Key, Queue, State, TaskRunState, describe};
-use pilothouse_core::task::Task;
+use pilothouse_core::task::{ExecutorState, Task};
 use pilothouse_store::{StateKey, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::Inner;
+use super::super::approval::APPROVAL_TASK;
 use super::super::plan::TASK_KIND;
 use super::SequenceFilter;
 use super::index::Index;
@@ -161,7 +162,13 @@ impl Inner {
             let Some(task) = &run.task else { continue };
             let Some(row) = self.store.state(&StateKey::new(TASK_KIND, task)).await? else { continue };
             let Ok(task) = Task::from_json(&row.value) else { continue };
-            let standing = self.executors(&task);
+            let waits_for_people = run.name == APPROVAL_TASK
+                && task.executors.iter().any(|executor| matches!(executor.state, ExecutorState::Pending { .. }));
+            let standing = if waits_for_people {
+                format!("people decide, by `pilothouse approval approve {0}` or `decline {0}`", task.id)
+            } else {
+                self.executors(&task)
+            };
             reasons.push(format!("task `{}`: {standing}; it ends at {} at the latest", run.name, task.finish_by));
             run.message = Some(standing);
         }
