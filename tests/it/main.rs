@@ -21,6 +21,7 @@ mod languages;
 mod new_plugin;
 mod plugins;
 mod program;
+mod questions;
 mod sdks;
 mod sequences;
 mod start;
