@@ -164,9 +164,9 @@ fn is_on_the_page(number: usize, arguments: &[&str]) {
 fn the_page_has_thirty_questions_each_with_a_test() {
     let page = page();
     assert!(page.iter().map(|(number, ..)| *number).eq(1..=30), "{page:?}");
-    let tests = include_str!("questions.rs");
+    let tests: String = include_str!("questions.rs").split_whitespace().collect();
     for (number, question, _) in page {
-        let asked = ["ask", "answered"].iter().any(|way| tests.contains(&format!("bench.{way}({number}, ")));
+        let asked = ["ask", "answered"].iter().any(|way| tests.contains(&format!("bench.{way}({number},")));
         assert!(asked, "nothing asks question {number}, `{question}`");
     }
 }
@@ -217,7 +217,8 @@ fn the_same_event_runs_once_and_two_events_are_told_apart() {
     let answer = bench.ask(5, &list);
     let lines: Vec<&str> = answer.lines().filter(|line| line.contains("hardening.delivery.triggered")).collect();
     assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("admin")), "{answer}");
-    let became = ["stagehand", "deployment.triggered", "deployment.finished"];
+    let became =
+        ["yes  sequencer", "→ stagehand", "deployment.triggered", "release.finished", "production.delivery.finished"];
     bench.answered(20, &["event", "why", &first.to_string()], &became);
 }
 
@@ -244,10 +245,10 @@ fn an_executor_that_never_comes_is_seen_and_a_stranger_is_refused() {
     let listed = bench.answered(15, &["executor", "list"], &["scanner", "scan", "stagehand", "deployment"]);
     assert!(listed.contains("never"), "{listed}");
     bench.answered(16, &["executor", "list"], &["scanner", "never"]);
-    let scans = ["event", "list", "--type", "sh.keptn.event.scan.triggered", "--data"];
-    let scan = bench.until(&scans, |listed| listed["items"].as_array().is_some_and(|items| items.len() == 1));
-    let triggered = scan["items"][0]["event"]["id"].as_str().unwrap_or_default().to_owned();
-    assert!(!triggered.is_empty(), "{scan:#}");
+    let is_scan = |task: &Value| task["task"] == "scan" || task["name"] == "scan";
+    let tasks = bench.until(&["task", "list"], |listed| listed["items"].as_array().unwrap().iter().any(is_scan));
+    let scan = tasks["items"].as_array().unwrap().iter().find(|task| is_scan(task)).unwrap();
+    let triggered = scan["id"].as_str().unwrap().to_owned();
     let answer = json!({
         "specversion": "1.0", "id": "mine", "source": "/stranger", "type": "sh.keptn.event.scan.finished",
         "triggeredid": triggered, "data": { "project": "podtato", "stage": "hardening", "service": "hello" },
@@ -311,7 +312,11 @@ fn the_files_of_a_project_have_a_history_and_problems() {
     let shown = bench.ok(&["sequence", "get", &id]);
     let present = commits["items"][0]["commit"].as_str().unwrap();
     assert!(shown.contains(present), "a run names its commit: {shown}");
-    bench.answered(27, &["validate", "--project", "podtato"], &["slo.yaml", "warning", "no SLI"]);
+    bench.answered(
+        27,
+        &["validate", "--project", "podtato"],
+        &["slo.yaml:2:20: warning: no provider measures these objectives"],
+    );
 }
 
 #[test]

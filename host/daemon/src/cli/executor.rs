@@ -74,7 +74,7 @@ impl ExecutorCommand {
             Self::List => {
                 let mut answer = api.get("/v1/executors", &[]).await?;
                 if terminal.format == Format::Table {
-                    name_tasks(&mut answer);
+                    for_people(&mut answer);
                 }
                 let columns = [
                     ("NAME", "/name"),
@@ -122,9 +122,13 @@ impl RegisterCommand {
     }
 }
 
-/// Writes the tasks of each executor as one text.
-fn name_tasks(answer: &mut Value) {
+/// Writes the tasks of each executor as one text, and names who was never heard of.
+fn for_people(answer: &mut Value) {
     for item in answer.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        let outside = item.get("kind").and_then(Value::as_str) == Some("outside");
+        if outside && let Some(members) = item.as_object_mut() {
+            members.entry("last-seen").or_insert_with(|| "never since the start".into());
+        }
         let Some(tasks) = item.get_mut("tasks") else { continue };
         let text = |task: &Value| match task.get("match").map(|matches| cell(Some(matches))) {
             Some(matches) => format!("{} {matches}", cell(task.get("task"))),

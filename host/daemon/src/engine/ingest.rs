@@ -7,6 +7,8 @@ use pilothouse_core::event::EventBuilder;
 use pilothouse_core::host_event::{ANSWER_REFUSED, HOST_SOURCE, is_host_type};
 use pilothouse_core::keptn::{self, TaskEventKind};
 use pilothouse_core::right::Reach;
+use pilothouse_core::sequence::SEQUENCER;
+use pilothouse_core::sequence::event::parse_triggered;
 use pilothouse_store::{Batch, NewEvent, Precondition, StateKey, StoreError};
 
 use super::Inner;
@@ -162,14 +164,21 @@ impl Inner {
         let data = event.data_json();
         let place = keptn::place(event, data.as_ref());
         let explained = snapshot.subscriptions.explain(event, data.as_ref(), &place);
-        explained
-            .into_iter()
-            .map(|it| Match { installation: it.installation.to_string(), matched: it.matched, reason: it.reason })
-            .collect()
+        let sequence = parse_triggered(event.ty()).map(|asked| Match {
+            installation: SEQUENCER.to_owned(),
+            matched: true,
+            reason: format!("it triggers the sequence `{}` of the stage `{}`", asked.sequence, asked.stage),
+        });
+        let plugins = explained.into_iter().map(|it| Match {
+            installation: it.installation.to_string(),
+            matched: it.matched,
+            reason: it.reason,
+        });
+        sequence.into_iter().chain(plugins).collect()
     }
 }
 
-/// Applies DESIGN's "who may send what" to an event from outside.
+/// Applies the rules of who may send what to an event from outside.
 fn check(event: &Event, sender: &Sender, index: usize) -> Result<(), IngestError> {
     let forbidden = |code, message: String| Err(IngestError::Forbidden { code, message, index });
     if is_host_type(event.ty()) {

@@ -113,7 +113,7 @@ impl Inner {
     }
 
     /// Events that the host made because of this one without a delivery in between: they share its run and come from the
-    /// same actor's commit, such as the task that `monitoring.configure` triggers.
+    /// same actor's commit, such as the task that `monitoring.configure` triggers, or those of a sequence.
     async fn followers(&self, row: &EventRow) -> Result<Vec<EventRow>, StoreError> {
         if row.caused_by.is_some() {
             return Ok(Vec::new());
@@ -127,6 +127,7 @@ impl Inner {
             let filter = EventFilter { ty, run: Some(run.clone()), ..EventFilter::default() };
             found.extend(self.store.events(&filter, None, TRACE_NODES_MAX).await?.items);
         }
+        found.extend(self.sequence_followers(row).await?);
         found.retain(|follower| follower.caused_by.is_none() && follower.seq > row.seq);
         found.sort_by_key(|follower| follower.seq);
         Ok(found)

@@ -7,6 +7,7 @@
 //! Never here: rules about sequences.
 
 mod act;
+mod follow;
 mod index;
 mod input;
 mod order;
