@@ -15,12 +15,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use http::HeaderMap;
+use pilothouse_core::Event;
+use pilothouse_core::event::EventBuilder;
+use pilothouse_runtime::{InboundRequest, InboundResponse};
+use uuid::Uuid;
+
 use crate::engine::Engine;
 use crate::engine::view::{Accepted, IngestError, Sender};
 use crate::secrets::Secrets;
 
 /// Kind of the state rows; the key is the route's name.
 const INBOUND_KIND: &str = "inbound";
+/// Namespace of the ids of events that follow from their content (a random UUID, fixed for ever).
+const INBOUND_IDS: Uuid = Uuid::from_u128(0x3d0a_5a1e_9c6b_4f57_8e21_7b0c_44d6_19f3);
 /// Version of the serialized form.
 const SCHEMA: u32 = 1;
 /// Most routes.
@@ -38,12 +46,43 @@ pub struct Route {
     pub verification: Verification,
     /// The stored secret that it proves it with.
     pub secret: SecretName,
-    /// The mapping file's text.
+    /// The mapping file's text; empty where a plugin makes the events.
     pub mapping: String,
+    /// The installation whose plugin makes the events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<InstallationName>,
     /// Who set it.
     pub actor: Actor,
     /// When.
     pub updated: Timestamp,
+}
+
+/// What makes the events of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The text of a mapping file.
+    Mapping(String),
+    /// An installation's plugin.
+    Plugin(InstallationName),
+}
+
+/// A request as it came.
+pub struct Came<'a> {
+    /// What is verified.
+    pub presented: Request<'a>,
+    /// What stands behind `?`.
+    pub query: &'a str,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// What a request became.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The events; none if nothing was made of it, which is no error: tools send more than anybody asked for.
+    pub accepted: Vec<Accepted>,
+    /// What the caller is answered, where a plugin says so.
+    pub response: Option<InboundResponse>,
 }
 
 /// What became of one request.
@@ -78,6 +117,12 @@ pub enum InboundError {
     /// A mapping file has errors.
     #[error("the mapping has errors, so nothing was changed")]
     Mapping(Vec<Problem>),
+    /// The route's plugin failed.
+    #[error("{0}; the host's inbound log and the plugin's author can help")]
+    PluginFailed(String),
+    /// The route's plugin is not there, or not loaded yet.
+    #[error("{0}")]
+    PluginAway(String),
     /// The request to set a route makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -115,16 +160,10 @@ impl Inbound {
         name: &InstallationName,
         verification: Verification,
         secret: SecretName,
-        mapping: String,
+        maker: Maker,
         actor: &Actor,
     ) -> Result<(), InboundError> {
-        if mapping.len() > MAPPING_BYTES_MAX {
-            return Err(InboundError::Invalid(format!("a mapping has at most {MAPPING_BYTES_MAX} bytes")));
-        }
-        let (read, problems) = mapping::read(mapping.as_bytes());
-        if read.is_none() {
-            return Err(InboundError::Mapping(problems));
-        }
+        self.check(&maker)?;
         let known = self.secrets.list().await.map_err(|error| InboundError::Invalid(error.to_string()))?;
         if !known.iter().any(|view| view.name == secret.as_str()) {
             let text = format!("there is no secret `{secret}`; store it with `pilothouse secret set {secret}`");
@@ -135,10 +174,27 @@ impl Inbound {
             return Err(InboundError::Invalid(format!("there are {ROUTES_MAX} inbound routes already")));
         }
         let updated = self.engine.now();
-        let route = Route { schema: SCHEMA, verification, secret, mapping, actor: actor.clone(), updated };
+        let (mapping, plugin) = match maker {
+            Maker::Mapping(mapping) => (mapping, None),
+            Maker::Plugin(plugin) => (String::new(), Some(plugin)),
+        };
+        let route = Route { schema: SCHEMA, verification, secret, mapping, plugin, actor: actor.clone(), updated };
         // Texts and numbers always serialize.
         let value = serde_json::to_vec(&route).unwrap_or_default();
         self.write(name, old.map_or(0, |row| row.revision), Some(value)).await
+    }
+
+    fn check(&self, maker: &Maker) -> Result<(), InboundError> {
+        match maker {
+            Maker::Mapping(mapping) if mapping.len() > MAPPING_BYTES_MAX => {
+                Err(InboundError::Invalid(format!("a mapping has at most {MAPPING_BYTES_MAX} bytes")))
+            }
+            Maker::Mapping(mapping) => match mapping::read(mapping.as_bytes()) {
+                (Some(_), _) => Ok(()),
+                (None, problems) => Err(InboundError::Mapping(problems)),
+            },
+            Maker::Plugin(plugin) => self.engine.takes_requests(plugin).map_err(InboundError::Invalid),
+        }
     }
 
     /// Removes a route.
@@ -165,16 +221,20 @@ impl Inbound {
         log.iter().rev().filter(|line| route.is_none_or(|route| line.route == route)).take(limit).cloned().collect()
     }
 
-    /// Takes a request: checks the caller, makes the events, and accepts them. An empty list means that nothing of the
-    /// mapping fits, which is no error: tools send more than anybody asked for.
+    /// Takes a request: checks the caller, makes the events, and accepts them.
     ///
     /// # Errors
     /// [`InboundError`]; the log says the same, and more where the caller is not believed.
-    pub async fn receive(&self, name: &InstallationName, request: &Request<'_>) -> Result<Vec<Accepted>, InboundError> {
-        let received = self.take(name, request).await;
+    pub async fn receive(&self, name: &InstallationName, came: &Came<'_>) -> Result<Answer, InboundError> {
+        let received = self.take(name, came).await;
         let (outcome, reason, events) = match &received {
-            Ok(accepted) if accepted.is_empty() => ("ignored", "no entry's conditions hold".to_owned(), Vec::new()),
-            Ok(accepted) => {
+            Ok(Answer { accepted, response: Some(_) }) if accepted.is_empty() => {
+                ("ignored", "the plugin answered it".to_owned(), Vec::new())
+            }
+            Ok(Answer { accepted, .. }) if accepted.is_empty() => {
+                ("ignored", "no entry's conditions hold, or the plugin made nothing of it".to_owned(), Vec::new())
+            }
+            Ok(Answer { accepted, .. }) => {
                 let count = accepted.iter().filter(|one| one.duplicate).count();
                 let known = if count > 0 { format!(", {count} of them known already") } else { String::new() };
                 let seqs = accepted.iter().map(|one| one.seq).collect();
@@ -188,7 +248,8 @@ impl Inbound {
         received
     }
 
-    async fn take(&self, name: &InstallationName, request: &Request<'_>) -> Result<Vec<Accepted>, InboundError> {
+    async fn take(&self, name: &InstallationName, came: &Came<'_>) -> Result<Answer, InboundError> {
+        let request = &came.presented;
         let row = self.row(name).await?.ok_or_else(|| InboundError::NotFound(name.to_string()))?;
         let route = read(&row)?;
         let secret = self.secrets.reveal(&route.secret).await.map_err(|error| {
@@ -202,20 +263,20 @@ impl Inbound {
             self.note(name, "refused", refusal.to_string(), Vec::new());
             return Err(InboundError::NotBelieved(refusal.code()));
         }
-        let body: Value = serde_json::from_slice(request.body)
-            .map_err(|error| InboundError::Unmappable(format!("the body is not JSON: {error}")))?;
-        let (mapping, problems) = mapping::read(route.mapping.as_bytes());
-        let mapping = mapping.ok_or(InboundError::Mapping(problems))?;
-        let seen = Seen { body: &body, header: request.header };
-        let events =
-            mapping.apply(name.as_str(), seen, now).map_err(|error| InboundError::Unmappable(error.to_string()))?;
+        let (events, response) = match &route.plugin {
+            None => (mapped(name, &route, request, now)?, None),
+            Some(plugin) => {
+                let received = self.engine.receive(plugin, handed(&route, came)).await?;
+                (named(received.events, plugin, now)?, received.response)
+            }
+        };
         if events.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Answer { accepted: Vec::new(), response });
         }
         let actor = Actor::from_stored(format!("inbound:{name}"));
         // Who may set a route decides what it triggers.
         let sender = Sender { actor, may_send: Reach::All, may_trigger: Reach::All };
-        Ok(self.engine.ingest(events, &sender).await?)
+        Ok(Answer { accepted: self.engine.ingest(events, &sender).await?, response })
     }
 
     fn note(&self, name: &InstallationName, outcome: &str, reason: String, events: Vec<u64>) {
@@ -244,6 +305,53 @@ impl Inbound {
         self.store().commit(batch).await?;
         Ok(())
     }
+}
+
+/// Makes events by the route's mapping.
+fn mapped(
+    name: &InstallationName,
+    route: &Route,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<Vec<Event>, InboundError> {
+    let body: Value = serde_json::from_slice(request.body)
+        .map_err(|error| InboundError::Unmappable(format!("the body is not JSON: {error}")))?;
+    let (mapping, problems) = mapping::read(route.mapping.as_bytes());
+    let mapping = mapping.ok_or(InboundError::Mapping(problems))?;
+    let seen = Seen { body: &body, header: request.header };
+    mapping.apply(name.as_str(), seen, now).map_err(|error| InboundError::Unmappable(error.to_string()))
+}
+
+/// Makes what a plugin is handed: the request without what proves the caller.
+fn handed(route: &Route, came: &Came<'_>) -> InboundRequest {
+    let proofs = route.verification.proofs();
+    let headers = came.headers.iter().filter(|(name, _)| !proofs.contains(&name.as_str()));
+    let headers = headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+    InboundRequest {
+        method: "POST".to_owned(),
+        path: route.verification.path_without_proof(came.presented.path).to_owned(),
+        query: came.query.to_owned(),
+        headers: headers.collect(),
+        body: came.presented.body.to_vec(),
+    }
+}
+
+/// Gives each event of a plugin its source, its time, and an id that follows from its content where it has none.
+fn named(events: Vec<EventBuilder>, plugin: &InstallationName, now: Timestamp) -> Result<Vec<Event>, InboundError> {
+    let source = format!("/plugins/{plugin}");
+    let built = events.into_iter().map(|builder| {
+        let builder = builder.source(source.clone());
+        let failed = |error: pilothouse_core::event::EventError| InboundError::PluginFailed(error.to_string());
+        let named = if builder.has_id() {
+            builder
+        } else {
+            let content = builder.clone().id("content").build().map_err(failed)?;
+            let id = Uuid::new_v5(&INBOUND_IDS, &pilothouse_core::event::json::to_vec(&content));
+            builder.id(id.to_string())
+        };
+        named.time_or(now.to_string()).build().map_err(failed)
+    });
+    built.collect()
 }
 
 fn read(row: &StateRow) -> Result<Route, StoreError> {

@@ -5,7 +5,7 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "pilothouse:plugin/plugin-with-settings",
+    world: "pilothouse:plugin/plugin-with-inbound",
     // `async`: so that a host call that waits gives its thread to others. `trappable`: so that a broken handle ends the
     // call and not the host.
     imports: { default: async | trappable },

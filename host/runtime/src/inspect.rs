@@ -40,8 +40,9 @@ pub const COMPONENT_BYTES_MAX: usize = 32 << 20;
 
 /// The interface that every plugin exports.
 const HANDLER: &str = "pilothouse:plugin/handler";
-/// The optional one.
+/// The optional ones.
 pub(crate) const SETTINGS: &str = "pilothouse:plugin/settings";
+pub(crate) const INBOUND: &str = "pilothouse:plugin/inbound";
 
 /// Interfaces that the host offers, with the versions it takes. WASI 0.2 is compatible in itself; drafts only exactly.
 const OFFERED: [(&str, &str); 13] = [
@@ -200,6 +201,13 @@ fn problems(imports: &[String], exports: &[String], manifest: &Manifest) -> Vec<
         if !imported && is_asked {
             add(false, format!("its manifest has {table}, but it does not import `{interface}`"));
         }
+    }
+    let receives = exports.iter().any(|export| export.starts_with(INBOUND));
+    if receives && manifest.inbound.is_none() {
+        add(false, format!("it exports `{INBOUND}`, but its manifest has no [inbound]: no route can be given to it"));
+    }
+    if !receives && manifest.inbound.is_some() {
+        add(true, format!("its manifest has [inbound], but it does not export `{INBOUND}`"));
     }
     problems
 }

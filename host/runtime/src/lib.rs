@@ -17,6 +17,7 @@ mod event;
 mod failure;
 mod granted_outputs;
 mod http;
+mod inbound;
 mod inspect;
 pub mod job;
 mod jobs;
@@ -40,6 +41,7 @@ pub use embed::embed_manifest;
 #[doc(hidden)]
 pub use engine::pooled_settings;
 pub use engine::{RuntimeConfig, RuntimeError};
+pub use inbound::{InboundReceived, InboundRequest, InboundResponse, RESPONSE_BYTES_MAX, ReceiveError, ReceiveReport};
 pub use inspect::{COMPONENT_BYTES_MAX, Inspection, InspectionProblem};
 pub use log::{LOG_LINE_BYTES_MAX, LogLevel, LogLine};
 pub use plugin::{LoadError, Plugin};

@@ -58,11 +58,11 @@ pub(crate) fn check(
     }
 }
 
-fn broken(reason: String) -> CallFailure {
+pub(crate) fn broken(reason: String) -> CallFailure {
     CallFailure { kind: FailureKind::Outcome, reason, retry_after: None }
 }
 
-fn check_events(
+pub(crate) fn check_events(
     events: Vec<crate::bindings::pilothouse::plugin::event::Event>,
     manifest: &Manifest,
 ) -> Result<Vec<EventBuilder>, String> {

@@ -6,7 +6,7 @@ use pilothouse_core::manifest::Manifest;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::bindings::exports::pilothouse::plugin::{handler, settings};
+use crate::bindings::exports::pilothouse::plugin::{handler, inbound, settings};
 use crate::cache::Cache;
 use crate::inspect::{self, Inspection};
 use crate::limits;
@@ -19,6 +19,7 @@ pub struct Plugin {
     pub(crate) pre: InstancePre<State>,
     pub(crate) handler: handler::GuestIndices,
     pub(crate) settings: Option<settings::GuestIndices>,
+    pub(crate) inbound: Option<inbound::GuestIndices>,
     /// Permits that one call takes: one for each memory, for memories are what the pool has fewest of.
     pub(crate) permits: u32,
 }
@@ -51,6 +52,11 @@ impl Plugin {
     /// Tells whether the component exports `settings`, and so checks settings itself.
     pub fn validates_settings(&self) -> bool {
         self.settings.is_some()
+    }
+
+    /// Tells whether the component exports `inbound`, and so makes events of requests.
+    pub fn receives_requests(&self) -> bool {
+        self.inbound.is_some()
     }
 }
 
@@ -121,13 +127,12 @@ pub(crate) fn prepare(
     }
     let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Unfit(unlinked(&error)))?;
     let handler = handler::GuestIndices::new(&pre).map_err(|error| LoadError::Unfit(one_line(&error)))?;
-    let exports_settings = inspection.exports.iter().any(|export| export.starts_with(inspect::SETTINGS));
-    let settings = exports_settings
-        .then(|| settings::GuestIndices::new(&pre))
-        .transpose()
-        .map_err(|error| LoadError::Unfit(one_line(&error)))?;
+    let exports = |interface: &str| inspection.exports.iter().any(|export| export.starts_with(interface));
+    let unfit = |error: wasmtime::Error| LoadError::Unfit(one_line(&error));
+    let settings = exports(inspect::SETTINGS).then(|| settings::GuestIndices::new(&pre)).transpose().map_err(unfit)?;
+    let inbound = exports(inspect::INBOUND).then(|| inbound::GuestIndices::new(&pre)).transpose().map_err(unfit)?;
     let manifest = Arc::new(inspection.manifest.clone());
-    Ok(Plugin { inspection, manifest, pre, handler, settings, permits: memories.max(1) })
+    Ok(Plugin { inspection, manifest, pre, handler, settings, inbound, permits: memories.max(1) })
 }
 
 /// Says in the user's words what wasmtime says about an import that does not fit.

@@ -171,7 +171,12 @@ impl Runtime {
     }
 
     /// Runs `work` once there is a place, and says how long that took.
-    async fn run<T: Send + 'static>(&self, plugin: &Arc<Plugin>, guest: Guest, work: Work<T>) -> (Ran<T>, Duration) {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        plugin: &Arc<Plugin>,
+        guest: Guest,
+        work: Work<T>,
+    ) -> (Ran<T>, Duration) {
         let waiting = Instant::now();
         let permits = Arc::clone(&self.permits).acquire_many_owned(plugin.permits).await;
         let started_after = waiting.elapsed();

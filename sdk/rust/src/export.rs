@@ -5,6 +5,7 @@
 use crate::shim::bindings::exports::pilothouse::plugin::handler::Outcome as WitOutcome;
 use crate::shim::bindings::pilothouse::plugin::delivery::{Context as WitContext, Failure as WitFailure};
 use crate::shim::bindings::pilothouse::plugin::event::Event as WitEvent;
+use crate::shim::inbound_bindings::exports::pilothouse::plugin::inbound as wit_inbound;
 use crate::shim::settings_bindings::exports::pilothouse::plugin::settings::Problem as WitProblem;
 use crate::{Context, Handler};
 
@@ -23,11 +24,17 @@ pub fn __validate<H: Handler>(document: &str) -> Result<(), Vec<WitProblem>> {
     Err(problems.into_iter().map(|it| WitProblem { path: it.path, message: it.message }).collect())
 }
 
+#[doc(hidden)]
+pub fn __receive<H: Handler>(request: wit_inbound::Request) -> Result<wit_inbound::Received, String> {
+    H::receive(request.into()).map(Into::into)
+}
+
 /// Makes the crate a plugin: exports a [`Handler`], and embeds the manifest `plugin.toml` that stands beside `Cargo.toml`.
 ///
 /// * `plugin!(MyPlugin);`
 /// * `plugin!(MyPlugin, settings);` also exports [`Handler::validate`].
-/// * `plugin!(MyPlugin, manifest = "other.toml");` takes another file, relative to the crate's folder; may follow `settings`.
+/// * `plugin!(MyPlugin, inbound);` also exports [`Handler::receive`]; may follow `settings`.
+/// * `plugin!(MyPlugin, manifest = "other.toml");` takes another file, relative to the crate's folder; may follow both.
 ///
 /// Does nothing in a native build but check that the manifest exists.
 #[macro_export]
@@ -37,6 +44,20 @@ macro_rules! plugin {
     };
     ($handler:ty, settings $(,)?) => {
         $crate::plugin!($handler, settings, manifest = "plugin.toml");
+    };
+    ($handler:ty, inbound $(,)?) => {
+        $crate::plugin!($handler, inbound, manifest = "plugin.toml");
+    };
+    ($handler:ty, settings, inbound $(,)?) => {
+        $crate::plugin!($handler, settings, inbound, manifest = "plugin.toml");
+    };
+    ($handler:ty, settings, inbound, manifest = $path:literal $(,)?) => {
+        $crate::plugin!($handler, settings, manifest = $path);
+        $crate::__export_inbound!($handler);
+    };
+    ($handler:ty, inbound, manifest = $path:literal $(,)?) => {
+        $crate::plugin!($handler, manifest = $path);
+        $crate::__export_inbound!($handler);
     };
     ($handler:ty, settings, manifest = $path:literal $(,)?) => {
         $crate::plugin!($handler, manifest = $path);
@@ -91,6 +112,25 @@ macro_rules! plugin {
         const _: fn() = || {
             fn needs_handler<H: $crate::Handler>() {}
             needs_handler::<$handler>();
+        };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_inbound {
+    ($handler:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Exported;
+            impl $crate::inbound_bindings::exports::pilothouse::plugin::inbound::Guest for Exported {
+                fn receive(
+                    request: $crate::inbound_bindings::exports::pilothouse::plugin::inbound::Request,
+                ) -> Result<$crate::inbound_bindings::exports::pilothouse::plugin::inbound::Received, String> {
+                    $crate::__receive::<$handler>(request)
+                }
+            }
+    $crate::inbound_bindings::export_inbound!(Exported with_types_in $crate::inbound_bindings);
         };
     };
 }

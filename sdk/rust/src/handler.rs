@@ -2,7 +2,7 @@
 //!
 //! Never here: anything that the host or the bindings do.
 
-use crate::{Context, Event, Failure, Outcome};
+use crate::{Context, Event, Failure, Outcome, Received, Request};
 
 /// Something wrong with the settings, for the operator who wrote them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,5 +38,17 @@ pub trait Handler {
     fn validate(settings: &str) -> Vec<Problem> {
         let _ = settings;
         Vec::new()
+    }
+
+    /// Makes events of a request that a tool sent to the route which the operator gave to this installation.
+    ///
+    /// The host has verified the caller. Nothing is granted but the settings and the log, and five seconds of time. Called
+    /// only with `plugin!(MyPlugin, inbound)`; the manifest says `[inbound]`.
+    ///
+    /// # Errors
+    /// What is wrong with the request, for the caller, who gets it with 422.
+    fn receive(request: Request) -> Result<Received, String> {
+        let _ = request;
+        Err("this plugin takes no requests".to_owned())
     }
 }

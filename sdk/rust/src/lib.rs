@@ -33,6 +33,7 @@ mod export;
 mod failure;
 mod handler;
 pub mod http;
+mod inbound;
 pub mod jobs;
 pub mod key_value;
 pub mod log;
@@ -46,12 +47,13 @@ pub use context::{Cause, Context, EmitError, FixedContext, Task};
 pub use event::{AttributeValue, Data, Event, EventBuilder};
 pub use failure::{Failure, reject, retry};
 pub use handler::{Handler, Problem};
+pub use inbound::{Received, Request};
 pub use outcome::{Answer, Finished, Outcome, TaskResult, TaskStatus};
 pub use settings::{settings, settings_text};
-pub use shim::{bindings, settings_bindings};
+pub use shim::{bindings, inbound_bindings, settings_bindings};
 
 #[doc(hidden)]
-pub use export::{__handle, __validate};
+pub use export::{__handle, __receive, __validate};
 #[doc(hidden)]
 pub use wit_bindgen::rt as __rt;
 

@@ -28,3 +28,17 @@ pub mod settings_bindings {
         generate_all,
     });
 }
+
+/// Bindings of the optional export `inbound`, apart so that a plugin without it does not have to export it.
+#[expect(missing_docs, reason = "generated from wit/, where the documentation stands")]
+pub mod inbound_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package pilothouse:sdk; world inbound-only { export pilothouse:plugin/inbound@0.1.0; }",
+        world: "pilothouse:sdk/inbound-only",
+        pub_export_macro: true,
+        export_macro_name: "export_inbound",
+        default_bindings_module: "pilothouse_sdk::inbound_bindings",
+        with: { "pilothouse:plugin/event@0.1.0": crate::shim::bindings::pilothouse::plugin::event },
+    });
+}

@@ -209,6 +209,44 @@ impl Program {
         answer(request, path).await
     }
 
+    /// Sends JSON to the API.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = self.client.post(format!("http://{}{path}", self.address)).bearer_auth(&self.token);
+        answer(request.json(body), path).await
+    }
+
+    /// Puts JSON to the API.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = self.client.put(format!("http://{}{path}", self.address)).bearer_auth(&self.token);
+        answer(request.json(body), path).await
+    }
+
+    /// Sends one event, or a list of them as a batch.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub(crate) async fn send(&self, events: &Value) -> Result<Value> {
+        let form = if events.is_array() { "cloudevents-batch" } else { "cloudevents" };
+        let request = self.client.post(format!("http://{}/v1/events", self.address)).bearer_auth(&self.token);
+        let request = request.header("content-type", format!("application/{form}+json"));
+        answer(request.body(events.to_string()), "send").await
+    }
+
+    /// Tells the host of a push, as GitLab does.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub(crate) async fn pushed(&self, path: &str, secret: &str) -> Result<()> {
+        let request = self.client.post(format!("http://{}{path}", self.address)).header("x-gitlab-token", secret);
+        answer(request.body(r#"{"ref":"refs/heads/main"}"#), path).await.map(drop)
+    }
+
     /// Uploads a component and returns its digest.
     ///
     /// # Errors

@@ -35,11 +35,13 @@ mod report;
 mod sandbox;
 #[path = "../bench/scale.rs"]
 mod scale;
+#[path = "../bench/sequence.rs"]
+mod sequence;
 #[path = "../bench/stats.rs"]
 mod stats;
 
 /// The sections, in the order in which they run.
-const SECTIONS: [&str; 7] = ["sandbox", "ingest", "delivery", "scale", "large", "backlog", "hostile"];
+const SECTIONS: [&str; 8] = ["sandbox", "ingest", "delivery", "scale", "large", "backlog", "hostile", "sequence"];
 
 /// What was asked for.
 struct Arguments {
@@ -102,6 +104,7 @@ async fn run() -> Result<()> {
             "scale" => scale::run(&mut report, work).await,
             "large" => large::store(&mut report, work).await,
             "backlog" => large::backlog(&mut report, work).await,
+            "sequence" => sequence::run(&mut report, work).await,
             _ => hostile::run(&mut report, work).await,
         }
         .with_context(|| format!("section `{section}`"))?;

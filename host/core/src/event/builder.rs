@@ -112,6 +112,18 @@ impl EventBuilder {
         self
     }
 
+    /// Tells whether it has an id.
+    pub fn has_id(&self) -> bool {
+        !self.0.id.is_empty()
+    }
+
+    /// Sets the time if there is none.
+    #[must_use]
+    pub fn time_or(mut self, time: impl Into<String>) -> Self {
+        self.0.time.get_or_insert_with(|| time.into());
+        self
+    }
+
     /// Checks every rule of CloudEvents 1.0.2 and makes the event. White space around JSON data is cut off.
     ///
     /// # Errors

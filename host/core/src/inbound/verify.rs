@@ -157,6 +157,31 @@ impl Verification {
         }
     }
 
+    /// Returns the headers that prove the caller, which nobody else needs to see: some are the secret itself.
+    pub fn proofs(&self) -> Vec<&str> {
+        let own = match self {
+            Self::Hmac { header, .. } => Some(header.as_str()),
+            _ => None,
+        };
+        let known = [
+            "authorization",
+            "x-gitlab-token",
+            "x-hub-signature",
+            "x-hub-signature-256",
+            "x-slack-signature",
+            "cookie",
+        ];
+        own.into_iter().chain(known).collect()
+    }
+
+    /// Returns a path below the route without what proves the caller.
+    pub fn path_without_proof<'p>(&self, path: &'p str) -> &'p str {
+        match self {
+            Self::SecretPath => path.rsplit_once('/').map_or("", |(before, _)| before),
+            _ => path,
+        }
+    }
+
     /// Returns what tells a request from every other one, where the scheme signs a time: the same again within the
     /// tolerance is a replay.
     pub fn replay_key(&self, request: &Request<'_>) -> Option<[u8; 32]> {

@@ -120,8 +120,11 @@ async fn refused(answer: reqwest::Response) -> CliError {
     let exit = if status.is_server_error() { Exit::Host } else { Exit::Refused };
     let problem: Value = answer.json().await.unwrap_or_default();
     let detail = problem.get("detail").and_then(Value::as_str);
-    let mut error = CliError::new(exit, detail.map_or_else(|| format!("the host answered {status}"), str::to_owned));
-    for one in problem.get("errors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    let message = detail.map_or_else(|| format!("the host answered {status}"), str::to_owned);
+    let mut error = CliError::new(exit, message.clone());
+    let errors = problem.get("errors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    // A single one is in the message already.
+    for one in errors.filter(|one| !message.contains(one)) {
         error = error.because(one);
     }
     if let Some(attribute) = problem.get("attribute").and_then(Value::as_str) {

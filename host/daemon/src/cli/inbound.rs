@@ -45,8 +45,11 @@ pub(super) struct SetCommand {
     /// The route's name; tools send to `/v1/inbound/<name>`.
     name: String,
     /// The mapping file.
-    #[arg(long, value_name = "FILE")]
-    mapping: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "plugin")]
+    mapping: Option<PathBuf>,
+    /// Instead of a mapping, the installation whose plugin makes events of the requests.
+    #[arg(long, value_name = "INSTALLATION", conflicts_with = "mapping")]
+    plugin: Option<String>,
     /// How the caller proves who it is: github, gitlab, bitbucket, slack, bearer, basic:USER, secret-path, or the scheme as
     /// JSON.
     #[arg(long, value_name = "SCHEME", value_parser = scheme)]
@@ -90,8 +93,9 @@ impl InboundCommand {
         match self {
             Self::Set(command) => {
                 let path = format!("/v1/inbound/{}", encode(&command.name));
-                let mapping = read_text(&command.mapping)?;
-                let body = RouteBody { verification: command.verify, secret: command.secret, mapping };
+                let mapping = command.mapping.as_deref().map(read_text).transpose()?;
+                let body =
+                    RouteBody { verification: command.verify, secret: command.secret, mapping, plugin: command.plugin };
                 api.put(&path, &body).await?;
                 terminal.note(&format!("tools can send to {path}"));
                 Ok(())
@@ -101,6 +105,7 @@ impl InboundCommand {
                 let columns = [
                     ("NAME", "/name"),
                     ("VERIFICATION", "/verification/scheme"),
+                    ("PLUGIN", "/plugin"),
                     ("SECRET", "/secret"),
                     ("PATH", "/path"),
                     ("UPDATED", "/updated"),

@@ -16,6 +16,7 @@ mod log;
 mod maintain;
 pub mod outside;
 mod plan;
+mod receive;
 mod recent;
 pub mod sequencer;
 mod services;

@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use pilothouse_core::inbound::{self, Verification};
 use pilothouse_core::name::{InstallationName, SecretName};
@@ -13,7 +15,7 @@ use super::problem::Problem;
 use super::query::{JsonBody, Parameters};
 use super::{AppState, body};
 use crate::auth::Identity;
-use crate::inbound::{InboundError, LOG_LINES_MAX, LogLine};
+use crate::inbound::{Answer, Came, InboundError, LOG_LINES_MAX, LogLine, Maker};
 
 /// Largest body, in bytes.
 pub const INBOUND_BYTES_MAX: u64 = 1024 * 1024;
@@ -28,8 +30,12 @@ pub struct RouteBody {
     pub verification: Verification,
     /// Name of the stored secret that it proves it with.
     pub secret: String,
-    /// The text of the mapping file.
-    pub mapping: String,
+    /// The text of the mapping file; this or `plugin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
+    /// The installation whose plugin makes events of the requests; this or `mapping`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
 }
 
 /// A route, without its secret.
@@ -46,7 +52,11 @@ pub struct RouteView {
     /// Name of the stored secret.
     pub secret: String,
     /// The text of the mapping file.
-    pub mapping: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
+    /// The installation whose plugin makes the events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
     /// Who set it.
     pub actor: String,
     /// When (RFC 3339).
@@ -98,6 +108,8 @@ impl From<InboundError> for Problem {
                 let errors = problems.iter().map(ToString::to_string).collect();
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "mapping-invalid", text).with_errors(errors)
             }
+            InboundError::PluginFailed(_) => Self::new(StatusCode::BAD_GATEWAY, "inbound-plugin-failed", text),
+            InboundError::PluginAway(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "inbound-plugin-away", text),
             InboundError::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "inbound-invalid", text),
             InboundError::Ingest(error) => error.into(),
             InboundError::Store(error) => error.into(),
@@ -114,7 +126,8 @@ pub(super) async fn list(State(state): State<AppState>, identity: Identity) -> R
         name,
         verification: route.verification,
         secret: route.secret.to_string(),
-        mapping: route.mapping,
+        mapping: (!route.mapping.is_empty()).then_some(route.mapping),
+        plugin: route.plugin.map(|plugin| plugin.to_string()),
         actor: route.actor.as_str().to_owned(),
         updated: route.updated.to_string(),
     };
@@ -133,7 +146,12 @@ pub(super) async fn put(
 ) -> Result<StatusCode, Problem> {
     identity.require(Right::Admin)?;
     let (name, secret) = (InstallationName::new(&name)?, SecretName::new(&body.secret)?);
-    state.inbound().set(&name, body.verification, secret, body.mapping, &identity.actor).await?;
+    let maker = match (body.mapping, body.plugin) {
+        (Some(mapping), None) => Maker::Mapping(mapping),
+        (None, Some(plugin)) => Maker::Plugin(InstallationName::new(&plugin)?),
+        _ => return Err(InboundError::Invalid("give a mapping file or a plugin, one of both".to_owned()).into()),
+    };
+    state.inbound().set(&name, body.verification, secret, maker, &identity.actor).await?;
     tracing::info!(route = %name, actor = identity.actor.as_str(), "InboundRouteSet");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -168,13 +186,14 @@ pub(super) async fn log(
 /// Takes a request of a tool: checks its signature, makes events of it, and accepts them.
 #[utoipa::path(post, path = "/v1/inbound/{name}", tag = "inbound", params(("name" = String, Path, description = "The route's name.")),
     security(()), responses((status = 202, description = "What it became is on disk.", body = Received),
-        (status = 401, description = "The signature is missing or wrong.", body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+        (status = 401, description = "The signature is missing or wrong.", body = Problem), (status = 404, body = Problem), (status = 422, body = Problem),
+        (status = 502, description = "The route's plugin failed.", body = Problem), (status = 503, description = "The route's plugin is not there, or not loaded yet.", body = Problem)))]
 pub(super) async fn receive(
     State(state): State<AppState>,
     Path(name): Path<String>,
     headers: HeaderMap,
     request: Request,
-) -> Result<(StatusCode, Json<Received>), Problem> {
+) -> Result<Response, Problem> {
     take(&state, &name, "", &headers, request).await
 }
 
@@ -184,7 +203,7 @@ pub(super) async fn receive_below(
     Path((name, rest)): Path<(String, String)>,
     headers: HeaderMap,
     request: Request,
-) -> Result<(StatusCode, Json<Received>), Problem> {
+) -> Result<Response, Problem> {
     take(&state, &name, &rest, &headers, request).await
 }
 
@@ -194,7 +213,8 @@ async fn take(
     rest: &str,
     headers: &HeaderMap,
     request: Request,
-) -> Result<(StatusCode, Json<Received>), Problem> {
+) -> Result<Response, Problem> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let limits = &state.config().limits;
     let bounds =
         body::Bounds { bytes_max: INBOUND_BYTES_MAX, idle: limits.header_timeout.0, total: limits.body_timeout.0 };
@@ -204,7 +224,12 @@ async fn take(
         InstallationName::new(name).map_err(|_| Problem::not_found(format!("there is no inbound route `{shown}`")))?;
     let header = |name: &str| body::single_header(headers, name);
     let presented = inbound::Request { header: &header, path: rest, body: &body };
-    let accepted = state.inbound().receive(&name, &presented).await?;
+    let came = Came { presented, query: &query, headers };
+    let Answer { accepted, response } = state.inbound().receive(&name, &came).await?;
+    if let Some(response) = response {
+        let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
+        return Ok((status, [(CONTENT_TYPE, response.content_type)], response.body).into_response());
+    }
     let seq: Vec<u64> = accepted.iter().map(|one| one.seq).collect();
-    Ok((StatusCode::ACCEPTED, Json(Received { events: seq.len(), seq })))
+    Ok((StatusCode::ACCEPTED, Json(Received { events: seq.len(), seq })).into_response())
 }

@@ -89,11 +89,12 @@ fn asked(manifest: &Manifest) -> Vec<String> {
         .map(|one| format!("the output folder `{}`{}: {}", one.name, optional(one.optional), one.reason));
     let keyvalue = manifest.keyvalue.iter().map(|one| format!("state between deliveries: {}", one.reason));
     let resources = manifest.resources.iter().map(|one| format!("the files of projects: {}", one.reason));
+    let inbound = manifest.inbound.iter().map(|one| format!("an inbound route, where you give it one: {}", one.reason));
     let any_task = manifest.any_task.iter().map(|one| format!("tasks that you name: {}", one.reason));
     let any_connection = manifest.any_connection.iter().map(|one| format!("connections that you name: {}", one.reason));
     let any_job = manifest.any_job.iter().map(|one| format!("job templates that you name: {}", one.reason));
     let named = any_task.chain(http).chain(any_connection).chain(connections).chain(any_job).chain(jobs).chain(outputs);
-    named.chain(keyvalue).chain(resources).collect()
+    named.chain(keyvalue).chain(resources).chain(inbound).collect()
 }
 
 /// Says what grants give, and what they leave out.

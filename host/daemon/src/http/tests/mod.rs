@@ -6,6 +6,7 @@ mod inbound;
 mod modes;
 mod projects;
 mod reading;
+mod reference;
 mod secrets;
 
 use std::sync::Arc;

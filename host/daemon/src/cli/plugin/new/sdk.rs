@@ -17,6 +17,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
         "sdk/rust/src/http/wire.rs",
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/http/wire.rs")),
     ),
+    ("sdk/rust/src/inbound.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/inbound.rs"))),
     ("sdk/rust/src/jobs.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/jobs.rs"))),
     (
         "sdk/rust/src/key_value.rs",
@@ -92,6 +93,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ),
     ("wit/event.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/event.wit"))),
     ("wit/handler.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/handler.wit"))),
+    ("wit/inbound.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/inbound.wit"))),
     ("wit/jobs.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/jobs.wit"))),
     ("wit/outputs.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/outputs.wit"))),
     ("wit/resources.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/resources.wit"))),
