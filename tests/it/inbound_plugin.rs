@@ -129,7 +129,7 @@ fn a_route_needs_a_plugin_that_asks_for_one_and_tells_when_it_is_gone() {
     bench.ok(&["plugin", "install", echo.to_str().unwrap(), "--name", "echo", "--yes"]);
     let (code, _, err) = set("echo");
     assert!(code == 5 && err.contains("has no [inbound]"), "{err}");
-    bench.ok(&["plugin", "remove", "orders", "--yes"]);
+    bench.ok(&["plugin", "remove", "orders"]);
     let (status, answer) = bench.json(&json!({ "order": "o-1" }));
     assert!(status == 503 && answer.contains("`orders` is not installed any more"), "{status} {answer}");
 }

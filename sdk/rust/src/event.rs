@@ -118,6 +118,14 @@ impl Event {
 pub struct EventBuilder(Event);
 
 impl EventBuilder {
+    /// Sets the id. Only in [`crate::Handler::receive`]: give the one that the tool repeats when it sends again. Elsewhere the
+    /// host derives it from the delivery.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.0.id = id.into();
+        self
+    }
+
     /// Sets `subject`.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {

@@ -15,7 +15,7 @@ impl Handler for Guest {
         if request.header("content-type") == Some("application/x-www-form-urlencoded") {
             let form = String::from_utf8_lossy(&request.body).into_owned();
             let command = form.split('&').find_map(|pair| pair.strip_prefix("command=")).ok_or("there is no command")?;
-            return Ok(Received::none().event(made(None, &serde_json::json!({ "command": command }))));
+            return Ok(Received::none().event(made(None, &serde_json::json!({ "command": command }))?));
         }
         let body: serde_json::Value = request.json()?;
         let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
@@ -29,7 +29,7 @@ impl Handler for Guest {
             Some("trap") => panic!("told to"),
             Some("status") => return Ok(Received::none().response(500, "text/plain", "")),
             Some("spoof") => {
-                return Ok(Received::none().event(EventBuilder::new("sh.keptn.event.deployment.triggered")));
+                return Ok(Received::none().event(Event::builder("sh.keptn.event.deployment.triggered")));
             }
             _ => {}
         }
@@ -39,16 +39,16 @@ impl Handler for Guest {
             "order": order, "settings": settings, "path": request.path, "query": request.query,
             "headers": request.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         });
-        Ok(Received::none().event(made(Some(order), &seen)).response(201, "application/json", "{\"taken\":true}"))
+        Ok(Received::none().event(made(Some(order), &seen)?).response(201, "application/json", "{\"taken\":true}"))
     }
 }
 
-fn made(id: Option<&str>, data: &serde_json::Value) -> EventBuilder {
-    let builder = EventBuilder::new("com.example.order.placed.v1").json(data);
-    match id {
+fn made(id: Option<&str>, data: &serde_json::Value) -> Result<EventBuilder, String> {
+    let builder = Event::builder("com.example.order.placed.v1").json(data).map_err(|error| error.reason().to_owned())?;
+    Ok(match id {
         Some(id) => builder.id(id),
         None => builder,
-    }
+    })
 }
 
 pilothouse_sdk::plugin!(Guest, inbound, manifest = "manifests/tool_hook.toml");
