@@ -236,3 +236,45 @@ async fn only_matching_tasks_are_handed_out_and_only_to_their_executor_and_a_rem
     let (code, _, err) = bench.cli(&["executor", "register", "x", "--task", "t", "--for-token", "nobody"]);
     assert!(code == 5 && err.contains("there is no token `nobody`"), "{code} {err}");
 }
+
+/// Who was bound to a task, by the host's own word; the answers of all others are refused and recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_providers_and_action_executors_side_by_side_exactly_the_meant_one_is_bound() {
+    let bench = Bench::new();
+    let executors = [
+        ("prometheus-sli", "get-sli", "/get-sli/sliProvider=prometheus"),
+        ("datadog-sli", "get-sli", "/get-sli/sliProvider=datadog"),
+        ("scaler", "action", "/action/action=scale"),
+        ("restarter", "action", "/action/action=restart"),
+        ("flags", "action", "/action/action=toggle-feature"),
+    ];
+    let mut tokens = std::collections::BTreeMap::new();
+    for (name, task, matches) in executors {
+        tokens.insert(name, bench.ok(&["token", "create", name, "--right", "ingest"]).trim().to_owned());
+        bench.ok(&["executor", "register", name, "--task", task, "--for-token", name, "--match", matches]);
+    }
+    for (number, (meant, task, matches)) in executors.into_iter().enumerate() {
+        let (pointer, value) = matches.split_once('=').unwrap();
+        let member = pointer.rsplit('/').next().unwrap();
+        let id = format!("task-{number}");
+        let ty = format!("sh.keptn.event.{task}.triggered");
+        let event = json!({ "specversion": "1.0", "id": id, "source": "/test", "type": ty,
+            "data": { "project": "p", "stage": "s", "service": "c", task: { member: value } } });
+        let (status, answer) = bench.post(&bench.admin, "/v1/events", "application/cloudevents+json", &event).await;
+        assert_eq!((status, answer["events"][0]["deliveries"].as_u64()), (202, Some(1)), "{answer}");
+        let bound = bench.get(&format!("/v1/tasks/{id}")).await["executors"].to_string();
+        for (other, ..) in executors {
+            assert_eq!(bound.contains(other), other == meant, "{id} is for {meant}: {bound}");
+        }
+        for (other, token) in &tokens {
+            let finished = json!({ "specversion": "1.0", "id": format!("{id} by {other}"), "source": "/executor",
+                "type": format!("sh.keptn.event.{task}.finished"), "triggeredid": id, "data": { "result": "pass" } });
+            let answered = bench.post(token, "/v1/events", "application/cloudevents+json", &finished).await;
+            let wanted = if *other == meant { 202 } else { 403 };
+            assert_eq!(answered.0, wanted, "{other} answers {id} of {meant}: {}", answered.1);
+        }
+        assert_eq!(bench.get(&format!("/v1/tasks/{id}")).await["result"], "pass");
+    }
+    let refused = bench.get("/v1/events?type=dev.pilothouse.answer.refused.v1&limit=500").await;
+    assert_eq!(refused["items"].as_array().unwrap().len(), 5 * 4, "each refusal is recorded");
+}

@@ -30,4 +30,5 @@ mod tasks;
 mod traces;
 mod tutorial;
 mod upstream;
+mod upstream_ssh;
 mod webhook_plugin;

@@ -41,7 +41,8 @@ mod sequence;
 mod stats;
 
 /// The sections, in the order in which they run.
-const SECTIONS: [&str; 8] = ["sandbox", "ingest", "delivery", "scale", "large", "backlog", "hostile", "sequence"];
+const SECTIONS: [&str; 9] =
+    ["sandbox", "ingest", "delivery", "scale", "large", "backlog", "hostile", "sequence", "sequence-latency"];
 
 /// What was asked for.
 struct Arguments {
@@ -105,6 +106,7 @@ async fn run() -> Result<()> {
             "large" => large::store(&mut report, work).await,
             "backlog" => large::backlog(&mut report, work).await,
             "sequence" => sequence::run(&mut report, work).await,
+            "sequence-latency" => sequence::latency(&mut report, work).await,
             _ => hostile::run(&mut report, work).await,
         }
         .with_context(|| format!("section `{section}`"))?;

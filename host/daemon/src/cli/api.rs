@@ -73,6 +73,11 @@ impl Api {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Changes what a JSON body names.
+    pub(super) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, CliError> {
+        self.json(self.request(Method::PATCH, path).json(body)).await
+    }
+
     /// Puts a JSON body.
     pub(super) async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, CliError> {
         self.json(self.request(Method::PUT, path).json(body)).await

@@ -11,13 +11,15 @@ use super::api::{Api, encode};
 use super::terminal::{Format, cell};
 use super::upstream::{ConflictCommand, UpstreamCommand};
 use super::{CliError, Exit, Global, Terminal};
-use crate::http::projects::ProjectBody;
+use crate::http::projects::{ProjectBody, ProjectChangeBody};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProjectCommand {
     /// Create a project from a shipyard.
     Create(CreateCommand),
     Import(import::ImportCommand),
+    /// Change the shipyard or the description of a project. What runs goes on by the shipyard that it began with.
+    Update(UpdateCommand),
     /// List the projects.
     List {
         /// Begin after this name.
@@ -68,6 +70,21 @@ pub(super) struct CreateCommand {
     description: String,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct UpdateCommand {
+    /// The project.
+    project: String,
+    /// The new shipyard file.
+    #[arg(long, value_name = "FILE", required_unless_present = "description")]
+    shipyard: Option<PathBuf>,
+    /// What the project is for.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Why; it becomes the commit's message.
+    #[arg(long, short, value_name = "TEXT", default_value = "")]
+    message: String,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum StageCommand {
     /// List the stages of a project, in the order of its shipyard.
@@ -108,6 +125,7 @@ impl ProjectCommand {
         let api = || Api::new(global);
         match self {
             Self::Create(command) => command.run(&api()?, terminal).await,
+            Self::Update(command) => command.run(&api()?, terminal).await,
             Self::Import(command) => command.run(global, terminal).await,
             Self::List { after } => {
                 let answer = api()?.get("/v1/projects", &[("after", after)]).await?;
@@ -160,6 +178,27 @@ impl CreateCommand {
             Format::Table => terminal.line(&format!(
                 "created `{}` with the stages {} at commit {}",
                 body.name,
+                cell(answer.get("stages")),
+                cell(answer.get("commit"))
+            )),
+        }
+    }
+}
+
+impl UpdateCommand {
+    async fn run(self, api: &Api, terminal: &mut Terminal) -> Result<(), CliError> {
+        let body = ProjectChangeBody {
+            shipyard: self.shipyard.as_deref().map(read_text).transpose()?,
+            description: self.description,
+            message: self.message,
+        };
+        let answer = api.patch(&path(&self.project, ""), &body).await?;
+        warnings(&answer, terminal);
+        match terminal.format {
+            Format::Json => terminal.json(&answer),
+            Format::Table => terminal.line(&format!(
+                "`{}` has the stages {} at commit {}",
+                self.project,
                 cell(answer.get("stages")),
                 cell(answer.get("commit"))
             )),

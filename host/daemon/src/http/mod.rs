@@ -226,7 +226,7 @@ pub fn router(state: AppState) -> Router {
             "/v1/projects",
             get(projects::list).post(projects::create).layer(DefaultBodyLimit::max(COMMIT_BODY_BYTES_MAX)),
         )
-        .route("/v1/projects/{project}", get(projects::one).delete(projects::delete))
+        .route("/v1/projects/{project}", get(projects::one).patch(projects::update).delete(projects::delete))
         .route("/v1/projects/{project}/problems", get(projects::problems))
         .route("/v1/projects/{project}/stages", get(projects::stages))
         .route("/v1/projects/{project}/services", get(projects::services).post(projects::create_service))

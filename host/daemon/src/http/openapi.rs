@@ -18,7 +18,7 @@ use super::{
         deliveries::list, deliveries::one, deliveries::redrive, tasks::list, tasks::one,
         plugins::upload, plugins::list, plugins::one, plugins::install, plugins::remove,
         connections::list, connections::test, tokens::list, tokens::create, tokens::revoke, backup::create,
-        projects::list, projects::create, projects::one, projects::problems, projects::delete, projects::stages, projects::services,
+        projects::list, projects::create, projects::one, projects::update, projects::problems, projects::delete, projects::stages, projects::services,
         projects::create_service, projects::delete_service, projects::commit, projects::history,
         resources::list, resources::get, resources::put, resources::delete,
         upstreams::get, upstreams::put, upstreams::delete, upstreams::sync, upstreams::webhook, upstreams::conflict,

@@ -46,7 +46,22 @@ pub struct ProjectBody {
     pub files: Vec<ChangeBody>,
 }
 
-/// A project that was created.
+/// What to change of a project; what is left out stays as it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ProjectChangeBody {
+    /// The new shipyard, as YAML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipyard: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Why the shipyard is changed; becomes the commit's message.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// A project that was created or changed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ProjectMade {
     /// The project.
@@ -275,6 +290,22 @@ pub(super) async fn one(
 ) -> Result<Json<ProjectView>, Problem> {
     let name = identity.project(Right::Read, &project)?;
     Ok(Json(state.projects().get(&name).await?))
+}
+
+/// Changes the description or the shipyard of a project. What runs goes on by the shipyard that it began with.
+#[utoipa::path(patch, path = "/v1/projects/{project}", tag = "projects", params(("project" = String, Path, description = "The project's name.")),
+    request_body = ProjectChangeBody, responses((status = 200, body = ProjectMade), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn update(
+    State(state): State<AppState>,
+    identity: Identity,
+    Path(project): Path<String>,
+    JsonBody(body): JsonBody<ProjectChangeBody>,
+) -> Result<Json<ProjectMade>, Problem> {
+    let name = identity.project(Right::Operate, &project)?;
+    let cause = identity.cause(Some(&body.message), "Change the shipyard")?;
+    let shipyard = body.shipyard.map(String::into_bytes);
+    let (project, warnings) = state.projects().update(&name, shipyard, body.description, &cause).await?;
+    Ok(Json(ProjectMade { project, warnings }))
 }
 
 /// Says what is wrong with the files of a project, and what does not fit together.

@@ -12,8 +12,9 @@ mod error;
 mod event;
 pub(crate) mod row;
 pub mod shipyards;
+pub mod update;
 pub mod upstream;
-pub mod view;
+mod view;
 
 use std::sync::Arc;
 

@@ -304,3 +304,23 @@ async fn a_deleted_project_is_gone_with_its_repository_and_its_name_is_free() {
     harness.create("podtato").await;
     assert_eq!(harness.commits().await.len(), 2, "the later project tells of its own first commit");
 }
+
+#[tokio::test]
+async fn a_description_and_a_shipyard_can_be_changed_and_bad_ones_change_nothing() {
+    let harness = Harness::new().await;
+    harness.create("podtato").await;
+    let path = "/v1/projects/podtato";
+    let changed = harness.json(Method::PATCH, path, &json!({ "description": "Our shop" })).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
+    assert_eq!((&changed.json()["description"], harness.commits().await.len()), (&json!("Our shop"), 1));
+    let shorter = SHIPYARD.split("    - name: production").next().unwrap();
+    let body = json!({ "shipyard": shorter, "message": "No production" });
+    let changed = harness.json(Method::PATCH, path, &body).await.json();
+    assert_eq!((&changed["stages"], &changed["description"]), (&json!(["dev"]), &json!("Our shop")));
+    assert_eq!(harness.commits().await[1]["message"], "No production");
+    let bad = json!({ "shipyard": "stages: 1", "description": "Lost" });
+    assert_eq!(harness.json(Method::PATCH, path, &bad).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(harness.get(path).await.json()["description"], "Our shop");
+    let other = harness.json(Method::PATCH, "/v1/projects/other", &json!({ "description": "x" })).await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+}

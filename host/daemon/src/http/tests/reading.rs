@@ -152,6 +152,10 @@ async fn a_token_is_made_used_and_listed_without_its_text() {
 async fn a_backup_holds_every_acknowledged_event_and_can_be_restored_once() {
     let harness = Harness::new().await;
     harness.send(&event("kept")).await;
+    let shipyard =
+        "apiVersion: spec.keptn.sh/0.2.2\nkind: Shipyard\nmetadata: {name: p}\nspec: {stages: [{name: dev}]}\n";
+    let project = harness.json(Method::POST, "/v1/projects", &json!({ "name": "shop", "shipyard": shipyard })).await;
+    assert_eq!(project.status, StatusCode::CREATED, "{}", project.text());
     let headers = [("content-type", "application/json")];
     let made = harness.request(Method::POST, "/v1/backup", &headers, r#"{"name":"b"}"#).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
@@ -176,6 +180,13 @@ async fn a_backup_holds_every_acknowledged_event_and_can_be_restored_once() {
     .unwrap();
     let row = pilothouse_store::Store::event_by_identity(&store, "/test", "kept").await.unwrap();
     assert!(row.is_some());
+    // A project is restored with the commit that its event told of.
+    let name = pilothouse_core::name::ProjectName::new("shop").unwrap();
+    let folder = crate::git::Repositories::new(data_dir.join(crate::data_dir::REPOSITORIES_DIR)).path(&name);
+    let repository = crate::git::Repository::open(&folder, &name).unwrap();
+    let present = repository.present().unwrap();
+    assert_eq!(present.as_str(), project.json()["commit"].as_str().unwrap());
+    assert_eq!(repository.file(&present, "shipyard.yaml").unwrap().unwrap(), shipyard.as_bytes());
 }
 
 /// Run with `PILOTHOUSE_UPDATE=1` to write the file anew.
