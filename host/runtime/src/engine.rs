@@ -1,7 +1,6 @@
 //! Builds the one engine of the process: which WebAssembly is accepted, where its memory comes from, its clock.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -139,43 +138,4 @@ fn settings(strategy: InstanceAllocationStrategy) -> Config {
         .wasm_relaxed_simd(false);
     config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES));
     config
-}
-
-/// Advances the engine's epoch until it is dropped.
-pub(crate) struct Clock {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Clock {
-    /// Starts the clock on a thread of its own: a timer of the guests' runtime would stand still whenever they do.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub(crate) fn start(engine: &Engine) -> Result<Self, RuntimeError> {
-        let (stop, stopped) = mpsc::channel();
-        let engine = engine.weak();
-        let thread = std::thread::Builder::new()
-            .name("guest-clock".to_owned())
-            .spawn(move || {
-                while stopped.recv_timeout(limits::TICK) == Err(RecvTimeoutError::Timeout) {
-                    match engine.upgrade() {
-                        Some(engine) => engine.increment_epoch(),
-                        None => break,
-                    }
-                }
-            })
-            .map_err(RuntimeError::Threads)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The thread runs nothing that panics, and nothing depends on how it ended.
-            let _ = thread.join();
-        }
-    }
 }

@@ -9,6 +9,7 @@
 mod bindings;
 mod cache;
 mod call;
+mod clock;
 mod config;
 mod delivery;
 mod embed;

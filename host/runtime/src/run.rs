@@ -11,6 +11,7 @@ use wasmtime::Store;
 use wasmtime::component::Instance;
 
 use crate::call::{CallFailure, Effects, Settings};
+use crate::clock::Running;
 use crate::failure;
 use crate::http::Clients;
 use crate::limits;
@@ -34,6 +35,7 @@ pub(crate) struct Host {
     pub(crate) engine: wasmtime::Engine,
     pub(crate) clients: Arc<Clients>,
     pub(crate) memory_ceiling: u64,
+    pub(crate) running: Arc<Running>,
 }
 
 /// What came of it.
@@ -122,6 +124,8 @@ async fn bounded<T: Send>(
     log: CallLog,
 ) -> Ran<T> {
     let limits = guest.grants.limits;
+    // Ends with this call, also when the call is dropped.
+    let _running = host.running.enter();
     // Armed only now: neither the wait for a permit nor a slow client is charged to the guest.
     let started = Instant::now();
     let deadline = started.checked_add(limits.timeout).unwrap_or(started);

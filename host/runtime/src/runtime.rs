@@ -14,8 +14,9 @@ use crate::bindings::exports::pilothouse::plugin::handler::Outcome as Returned;
 use crate::bindings::pilothouse::plugin::delivery::Failure;
 use crate::cache::Cache;
 use crate::call::{Call, CallContext, CallReport, Effects, Settings};
+use crate::clock::Clock;
 use crate::delivery::Context;
-use crate::engine::{self, Clock, RuntimeConfig, RuntimeError};
+use crate::engine::{self, RuntimeConfig, RuntimeError};
 use crate::http::Clients;
 use crate::inspect::{self, Inspection};
 use crate::log::escape;
@@ -76,7 +77,12 @@ impl Runtime {
             .map_err(RuntimeError::Threads)?;
         let permits_max = config.instances_max.max(1);
         Ok(Self {
-            host: Host { engine, clients: Arc::new(clients), memory_ceiling: config.memory_bytes_max },
+            host: Host {
+                engine,
+                clients: Arc::new(clients),
+                memory_ceiling: config.memory_bytes_max,
+                running: Arc::clone(&clock.running),
+            },
             linker: Arc::new(linker),
             cache: Arc::new(config.cache_dir.as_deref().map(Cache::open).transpose()?),
             guests: Some(guests),
