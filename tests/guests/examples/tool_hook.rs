@@ -14,7 +14,8 @@ impl Handler for Guest {
     fn receive(request: Request) -> Result<Received, String> {
         if request.header("content-type") == Some("application/x-www-form-urlencoded") {
             let form = String::from_utf8_lossy(&request.body).into_owned();
-            let command = form.split('&').find_map(|pair| pair.strip_prefix("command=")).ok_or("there is no command")?;
+            let command =
+                form.split('&').find_map(|pair| pair.strip_prefix("command=")).ok_or("there is no command")?;
             return Ok(Received::none().event(made(None, &serde_json::json!({ "command": command }))?));
         }
         let body: serde_json::Value = request.json()?;
@@ -44,7 +45,8 @@ impl Handler for Guest {
 }
 
 fn made(id: Option<&str>, data: &serde_json::Value) -> Result<EventBuilder, String> {
-    let builder = Event::builder("com.example.order.placed.v1").json(data).map_err(|error| error.reason().to_owned())?;
+    let builder =
+        Event::builder("com.example.order.placed.v1").json(data).map_err(|error| error.reason().to_owned())?;
     Ok(match id {
         Some(id) => builder.id(id),
         None => builder,
