@@ -19,7 +19,7 @@ impl Bench {
         let bench = Self { host: Program::start(folder.path(), &[]), folder };
         std::fs::write(bench.folder.path().join("secret"), SECRET).unwrap();
         std::fs::write(bench.folder.path().join("settings.json"), r#"{"shop": "north"}"#).unwrap();
-        let guest = guests().join("tool_hook.wasm");
+        let guest = guests().join("tool_hook").with_extension("wasm");
         let install = ["plugin", "install", guest.to_str().unwrap(), "--name", "orders", "--yes"];
         bench.ok(&[&install[..], &["--settings", "settings.json"]].concat());
         bench.ok(&["secret", "set", "tool", "--file", "secret"]);
