@@ -58,7 +58,7 @@ fn start(folder: &Path) -> SshServer {
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    SshServer { child, port: line.trim().parse().expect("the server's port") }
+    SshServer { child, port: line.trim().parse().unwrap() }
 }
 
 #[test]
