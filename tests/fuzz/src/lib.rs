@@ -13,4 +13,4 @@ mod project;
 pub use event::{batch, binary, structured, traceparent};
 pub use grant::{filter, grants, manifest, rules};
 pub use plugin::{jtl, sli, slo, workload};
-pub use project::{executor_files, mapping, path, project_files, shipyard};
+pub use project::{executor_files, keptn_import, mapping, path, project_files, shipyard};

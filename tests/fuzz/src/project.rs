@@ -3,6 +3,7 @@
 use pilothouse_core::files::project::{ProjectFile, check_project};
 use pilothouse_core::files::{FileKind, check};
 use pilothouse_core::inbound::mapping::{self, Seen};
+use pilothouse_core::keptn_import::{V1Repository, import};
 use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_core::shipyard;
 use pilothouse_core::time::Timestamp;
@@ -85,5 +86,24 @@ pub fn executor_files(bytes: &[u8]) {
             assert!(follows("sh.keptn.event.a.finished") <= file.events.len());
         }
         Err(error) => assert!(!error.is_empty()),
+    }
+}
+
+/// Whatever stands in the settings of Keptn's job executor or webhook service, an import makes files that a project takes, and
+/// leaves nothing out in silence. The first byte of the input chooses the file.
+pub fn keptn_import(bytes: &[u8]) {
+    const SHIPYARD: &str = "apiVersion: spec.keptn.sh/0.2.3\nkind: Shipyard\nmetadata: {name: p}\nspec: {stages: [{name: dev, sequences: [{name: s, tasks: [{name: test}]}]}]}\n";
+    let Some((first, file)) = bytes.split_first() else { return };
+    let path = if first % 2 == 0 { "job/config.yaml" } else { "webhook/webhook.yaml" };
+    let mut repository = V1Repository { default_branch: "main".to_owned(), ..V1Repository::default() };
+    for (branch, path, content) in [("main", "shipyard.yaml", SHIPYARD.as_bytes()), ("dev", path, file)] {
+        repository.branches.entry(branch.to_owned()).or_default().insert(path.to_owned(), content.to_vec());
+    }
+    let Ok(imported) = import(&repository) else { panic!("the shipyard is a right one") };
+    assert!(!imported.notes.is_empty());
+    for (path, content) in &imported.files {
+        assert!(FilePath::new(path).is_ok(), "{path}");
+        let refused = FileKind::of_path(path).map(|kind| check(kind, content)).unwrap_or_default();
+        assert!(!refused.iter().any(|problem| problem.stops_a_write()), "{path}: {refused:?}");
     }
 }
