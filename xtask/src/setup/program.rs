@@ -42,7 +42,7 @@ use Proof::{File, Program, PythonModule};
 use Purpose::{Demo, Test};
 
 /// Everything beyond the Rust toolchain, in the order in which people are told about it.
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 16] = [
     need(Demo, Program(&["prometheus"]), "prometheus", "the metrics server that the plugin `prometheus` drives"),
     need(Demo, Program(&["jmeter"]), "jmeter", "the load generator that the plugin `jmeter` runs"),
     // Debian packs JMeter's HTTP sampler apart from it; a JMeter from elsewhere has it inside.
@@ -67,6 +67,7 @@ const NEEDS: [Need; 15] = [
         "prometheus-alertmanager",
         "takes the alerts of generated rules",
     ),
+    need(Test, Program(&["ssh-keygen"]), "openssh-client", "reaches the upstream of a project by SSH"),
     need(Test, Program(&["clang-19"]), "clang-19", "compiles the C guest"),
     need(Test, Program(&["wasm-ld-19"]), "lld-19", "links the C guest"),
     need(Test, File(&["/usr/lib/wasm32-wasi/libc.a"]), "wasi-libc", "the C guest's standard library"),
