@@ -3,7 +3,7 @@
 use pilothouse_tests::guests;
 use serde_json::{Value, json};
 
-use crate::program::{Program, client, run};
+use crate::program::{Program, client};
 
 const SECRET: &str = "hush-hush";
 
@@ -28,15 +28,11 @@ impl Bench {
     }
 
     fn cli(&self, arguments: &[&str]) -> (i32, String, String) {
-        let token = self.host.token.clone().unwrap();
-        let environment = [("PILOTHOUSE_URL", self.host.url.as_str()), ("PILOTHOUSE_TOKEN", token.as_str())];
-        run(self.folder.path(), arguments, &environment)
+        self.host.cli(self.folder.path(), arguments)
     }
 
     fn ok(&self, arguments: &[&str]) -> String {
-        let (code, out, err) = self.cli(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", self.host.said());
-        out
+        self.host.ok(self.folder.path(), arguments)
     }
 
     /// Sends as the tool; returns the status and the body.

@@ -68,6 +68,19 @@ impl Program {
         Self { child, url, token, stderr }
     }
 
+    /// Runs the command line in a folder, as the host's admin; returns its exit code and what it printed.
+    pub(crate) fn cli(&self, folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+        let token = self.token.as_deref().unwrap();
+        run(folder, arguments, &[("PILOTHOUSE_URL", &self.url), ("PILOTHOUSE_TOKEN", token)])
+    }
+
+    /// As [`Self::cli`], of a command that must work; returns its output.
+    pub(crate) fn ok(&self, folder: &Path, arguments: &[&str]) -> String {
+        let (code, out, err) = self.cli(folder, arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", self.said());
+        out
+    }
+
     /// Kills the host as a power switch would kill the process.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

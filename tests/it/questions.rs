@@ -6,7 +6,7 @@ use pilothouse_tests::git_server::{GitServer, push_file};
 use pilothouse_tests::{PATIENCE, guests, plugins, root};
 use serde_json::{Value, json};
 
-use crate::program::{Program, client, run};
+use crate::program::{Program, client};
 
 const SHIPYARD: &str = "apiVersion: spec.keptn.sh/0.2.2
 kind: Shipyard
@@ -52,16 +52,8 @@ impl Bench {
         self.ok(&["plugin", "install", file, "--name", name, "--yes"]);
     }
 
-    fn cli(&self, arguments: &[&str]) -> (i32, String, String) {
-        let token = self.host.token.clone().unwrap();
-        let environment = [("PILOTHOUSE_URL", self.host.url.as_str()), ("PILOTHOUSE_TOKEN", token.as_str())];
-        run(self.folder.path(), arguments, &environment)
-    }
-
     fn ok(&self, arguments: &[&str]) -> String {
-        let (code, out, err) = self.cli(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", self.host.said());
-        out
+        self.host.ok(self.folder.path(), arguments)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {

@@ -9,7 +9,7 @@ use pilothouse_tests::git_server::git;
 use pilothouse_tests::{PATIENCE, root};
 use serde_json::Value;
 
-use crate::program::{Program, run};
+use crate::program::Program;
 
 const SHIPYARD: &str = "apiVersion: spec.keptn.sh/0.2.2
 kind: Shipyard
@@ -66,11 +66,8 @@ fn an_upstream_is_reached_by_ssh_with_a_key_and_only_if_its_host_key_is_the_know
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path());
     let host = Program::start(folder.path(), &[]);
-    let token = host.token.clone().unwrap();
-    let environment = [("PILOTHOUSE_URL", host.url.as_str()), ("PILOTHOUSE_TOKEN", token.as_str())];
     let ok = |arguments: &[&str]| -> Value {
-        let (code, out, err) = run(folder.path(), &[arguments, &["--output", "json"]].concat(), &environment);
-        assert_eq!(code, 0, "{arguments:?}: {out}{err}\n{}", host.said());
+        let out = host.ok(folder.path(), &[arguments, &["--output", "json"]].concat());
         serde_json::from_str(&out).unwrap_or_default()
     };
     let until = |is_it: &dyn Fn(&Value) -> bool| {

@@ -74,7 +74,7 @@ pub struct Global {
 enum Command {
     /// Run the host.
     Serve(serve::ServeCommand),
-    /// See all of it at work: one event in, real tools driven, and what happens when something goes wrong.
+    /// See all of it at work: a version delivered by real tools, and what happens when something goes wrong.
     Demo(crate::demo::DemoCommand),
     /// Send events, and see what became of them.
     #[command(subcommand)]
