@@ -27,9 +27,7 @@ pub const TASK_CANCELLED: &str = "dev.pilothouse.task.cancelled.v1";
 pub const APPROVAL_DECIDED: &str = "dev.pilothouse.approval.decided.v1";
 /// The extension attribute that counts how far an event is from the one that came in from outside.
 pub const DEPTH_EXTENSION: &str = "pilothousedepth";
-/// Deepest chain of observers' outputs; beyond it the output becomes a dead letter. A real chain of tools is under ten
-/// long; two plugins that trigger each other for ever pass any number.
-pub const DEPTH_MAX: u32 = 64;
+pub use pilothouse_files::shipyard::DEPTH_MAX;
 
 /// Tells whether only the host may send events of this type.
 pub fn is_host_type(ty: &str) -> bool {

@@ -17,10 +17,10 @@ struct Crate {
 /// What brings a WebAssembly engine.
 const ENGINE: [&str; 3] = ["wasmtime", "wasmtime-wasi", "wasmtime-wasi-http"];
 
-const CRATES: [Crate; 9] = [
+const CRATES: [Crate; 10] = [
     Crate {
         folder: "host/core",
-        uses: &[],
+        uses: &["pilothouse-files"],
         never: &["tokio", "axum", "hyper", "reqwest", "rusqlite", "wasmtime", "tracing", "async-trait", "getrandom"],
     },
     Crate {
@@ -38,7 +38,9 @@ const CRATES: [Crate; 9] = [
         uses: &["pilothouse-core", "pilothouse-store", "pilothouse-runtime"],
         never: &["rusqlite", "wasmtime", "wasmtime-wasi", "wasmtime-wasi-http", "anyhow"],
     },
-    Crate { folder: "sdk/rust", uses: &[], never: &ENGINE },
+    // In every plugin and in the host: what it may use is what both can.
+    Crate { folder: "sdk/files", uses: &[], never: &["tokio", "wasmtime", "getrandom", "regex", "async-trait"] },
+    Crate { folder: "sdk/rust", uses: &["pilothouse-files"], never: &ENGINE },
     Crate { folder: "sdk/testing", uses: &["pilothouse-runtime", "pilothouse-core"], never: &["axum", "rusqlite"] },
     Crate { folder: "plugins/*", uses: &["pilothouse-sdk"], never: &ENGINE },
     Crate {

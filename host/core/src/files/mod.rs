@@ -6,31 +6,16 @@
 //!
 //! What several files mean together is in [`project`]. Never here: where files come from ([`crate::resource`]).
 
-pub mod criterion;
-pub mod jobs;
-mod member;
 pub mod project;
-pub mod remediation;
-pub mod sli;
-pub mod slo;
 #[cfg(test)]
 mod tests;
-pub mod webhooks;
-pub mod workload;
+
+pub use pilothouse_files::{Named, criterion, jobs, remediation, sli, slo, webhooks, workload};
 
 use crate::inbound::mapping;
 use crate::resource::Folder;
 use crate::shipyard::{self, SHIPYARD_FILE};
-use crate::yaml::{Node, Position, Problem, Value};
-
-/// A name in a file, and where it stands, so that a problem found elsewhere can point at it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// The name.
-    pub name: String,
-    /// Where it stands.
-    pub at: Position,
-}
+use crate::yaml::{Node, Problem, Value};
 
 /// The formats of a project's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]

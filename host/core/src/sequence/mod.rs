@@ -28,8 +28,7 @@ pub use work::find_sequence;
 use crate::event::Event;
 use crate::time::Timestamp;
 
-/// The name of the built-in consumer that decides about sequences; no plugin can be installed under it.
-pub const SEQUENCER: &str = "sequencer";
+pub use crate::name::SEQUENCER;
 
 /// What the engine does after a decision, in the same commit.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use pilothouse_files::result::TaskResult;
 pub use state::{Action, Executor, ExecutorState, Input, Parent, Refusal, Task, TaskEnd, Trigger};
 
 /// Longest time from a task's trigger to its end, unless the executor's manifest says otherwise.
@@ -25,29 +26,6 @@ pub const FINISH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3_600);
 /// Longest time from a task's trigger until each of its executors has begun, where a sequence asks for the task and does
 /// not say otherwise. Keptn waited as long for the first sign of an executor.
 pub const START_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
-
-/// A task's result, from best to worst (Keptn spec 0.2.x).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TaskResult {
-    /// All is well.
-    Pass,
-    /// Worth a look.
-    Warning,
-    /// Not good.
-    Fail,
-}
-
-impl TaskResult {
-    /// Returns the word used in events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warning => "warning",
-            Self::Fail => "fail",
-        }
-    }
-}
 
 /// Whether the executor itself worked, from best to worst (Keptn spec 0.2.x).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

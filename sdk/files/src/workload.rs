@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::member::{
+use crate::member::{
     is_not, members, no_empty, number_of, place, read as read_file, scalar, shown, spec_version, too_many, whole,
 };
 use crate::yaml::fields::Fields;

@@ -4,10 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::read::Places;
-use super::{Sequence, Shipyard, TriggeredOn};
-use crate::host_event::DEPTH_MAX;
+use super::{DEPTH_MAX, Sequence, Shipyard, TriggeredOn};
+use crate::result::TaskResult;
 use crate::suggest::nearest;
-use crate::task::TaskResult;
 use crate::yaml::Problem;
 
 pub(super) fn check(shipyard: &Shipyard, places: &Places, problems: &mut Vec<Problem>) {

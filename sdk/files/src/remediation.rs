@@ -1,6 +1,6 @@
 //! The remediation file: which actions are tried, one after the other, for which problem.
 
-use super::member::{exactly, place, read as read_file, too_many};
+use crate::member::{exactly, place, read as read_file, too_many};
 use crate::yaml::fields::Fields;
 use crate::yaml::{Node, Position, Problem};
 

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::criterion::{self, Criterion};
-use super::member::{
+use crate::criterion::{self, Criterion};
+use crate::member::{
     is_not, meant, number_of, place, read as read_file, scalar, shown, spec_version, texts, too_many, truth, whole,
 };
 use crate::yaml::fields::Fields;
@@ -89,6 +89,8 @@ pub struct Objective {
     pub sli: String,
     /// Its name for people.
     pub display_name: Option<String>,
+    /// The unit of its value, for people (Pilothouse's).
+    pub unit: Option<String>,
     /// Alternatives, of which one must hold to pass; of each, all criteria must hold. None: the indicator is not judged.
     pub pass: Vec<Vec<Criterion>>,
     /// The same for a warning.
@@ -246,6 +248,7 @@ fn objective(node: &Node, problems: &mut Vec<Problem>) -> Option<Objective> {
     let what = sli.as_deref().map_or("an objective".to_owned(), |sli| format!("objective `{}`", shown(sli)));
     fields.rename(&what);
     let display_name = fields.text("displayName");
+    let unit = fields.text("unit").filter(|unit| !unit.trim().is_empty());
     let pass = fields.list("pass");
     let pass_at = place(&mut fields, "pass", node.at);
     let warning = fields.list("warning");
@@ -274,7 +277,7 @@ fn objective(node: &Node, problems: &mut Vec<Problem>) -> Option<Objective> {
     let pass = alternatives("pass", pass, pass_at);
     let warning = alternatives("warning", warning, warning_at);
     let weight = weight.unwrap_or(1).max(1);
-    Some(Objective { sli: sli?, display_name, pass, warning, weight, key_sli, at })
+    Some(Objective { sli: sli?, display_name, unit, pass, warning, weight, key_sli, at })
 }
 
 fn alternatives(

@@ -1,8 +1,8 @@
 //! The file of the plugin `webhook`: which request does a task, and which follows an event. What is accepted is what the
 //! plugin accepts.
 
-use super::Named;
-use super::member::{exactly, finite, is_not, members, no_empty, place, read as read_file, scalar, shown, whole_of};
+use crate::Named;
+use crate::member::{exactly, finite, is_not, members, no_empty, place, read as read_file, scalar, shown, whole_of};
 use crate::yaml::fields::Fields;
 use crate::yaml::{Member, Node, Problem, Value};
 

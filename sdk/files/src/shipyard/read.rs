@@ -10,7 +10,7 @@ use super::{
 };
 use crate::name::{NameError, SequenceName, StageName, TaskName};
 use crate::quantity::parse_go_duration;
-use crate::task::TaskResult;
+use crate::result::TaskResult;
 use crate::yaml::fields::Fields;
 use crate::yaml::{Node, Position, Problem, parse};
 

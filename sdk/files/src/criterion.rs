@@ -2,7 +2,7 @@
 //!
 //! Never here: what a criterion is applied to.
 
-use super::member::{number_of, shown};
+use crate::member::{number_of, shown};
 
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::yaml::{Node, Position, Problem, Value, parse};
 const SHOWN_MAX: usize = 60;
 
 /// Reads a file. The first part is `None` if a problem `stops` it; the problems are in the order of the file.
-pub(super) fn read<T>(
+pub(crate) fn read<T>(
     bytes: &[u8],
     stops: fn(&Problem) -> bool,
     file: impl FnOnce(&Node, &mut Vec<Problem>) -> Option<T>,
@@ -29,17 +29,17 @@ pub(super) fn read<T>(
 }
 
 /// Shortens a piece of a file for a message.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_MAX).collect()
 }
 
 /// Returns where a member's value stands; `otherwise` if it is not there.
-pub(super) fn place(fields: &mut Fields<'_, '_>, name: &'static str, otherwise: Position) -> Position {
+pub(crate) fn place(fields: &mut Fields<'_, '_>, name: &'static str, otherwise: Position) -> Position {
     fields.get(name).map_or(otherwise, |node| node.at)
 }
 
 /// Checks a member that must have one value.
-pub(super) fn exactly(fields: &mut Fields<'_, '_>, name: &'static str, wanted: &str) {
+pub(crate) fn exactly(fields: &mut Fields<'_, '_>, name: &'static str, wanted: &str) {
     let Some(found) = fields.required_text(name) else { return };
     if found != wanted {
         let at = place(fields, name, Position::START);
@@ -49,7 +49,7 @@ pub(super) fn exactly(fields: &mut Fields<'_, '_>, name: &'static str, wanted: &
 }
 
 /// Checks `spec_version`. Keptn looked at none, so one that is missing stops no run; a later one may mean something else.
-pub(super) fn spec_version(fields: &mut Fields<'_, '_>, at: Position, example: &str) {
+pub(crate) fn spec_version(fields: &mut Fields<'_, '_>, at: Position, example: &str) {
     let Some(node) = fields.get("spec_version") else {
         let message = format!("the file needs `spec_version`; write `spec_version: \"{example}\"`");
         fields.problems().push(Problem::write_error(at, message));
@@ -66,7 +66,7 @@ pub(super) fn spec_version(fields: &mut Fields<'_, '_>, at: Position, example: &
 }
 
 /// Returns the text of a scalar that is not `null`.
-pub(super) fn scalar(node: &Node) -> Option<&str> {
+pub(crate) fn scalar(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Scalar(scalar) if !scalar.is_null() => Some(&scalar.text),
         _ => None,
@@ -74,7 +74,7 @@ pub(super) fn scalar(node: &Node) -> Option<&str> {
 }
 
 /// Returns a whole number within bounds, with or without quotes.
-pub(super) fn whole(
+pub(crate) fn whole(
     fields: &mut Fields<'_, '_>,
     name: &'static str,
     of: &str,
@@ -91,7 +91,7 @@ pub(super) fn whole(
 }
 
 /// Reads a whole number as the plugins' YAML reader does: `5`, `+5`, `1_000`, `0x10`, `0o10`.
-pub(super) fn whole_of(text: &str) -> Option<u64> {
+pub(crate) fn whole_of(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.strip_prefix('+').unwrap_or(text);
     let (digits, radix) = match digits.get(..2) {
@@ -110,14 +110,14 @@ pub(super) fn whole_of(text: &str) -> Option<u64> {
 }
 
 /// Reads a finite number, written in the decimal way.
-pub(super) fn number_of(text: &str) -> Option<f64> {
+pub(crate) fn number_of(text: &str) -> Option<f64> {
     // `f64` also reads `inf` and `nan`.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     text.parse::<f64>().ok().filter(|value| plain && value.is_finite())
 }
 
 /// Returns a truth value, with or without quotes.
-pub(super) fn truth(fields: &mut Fields<'_, '_>, name: &'static str, of: &str) -> Option<bool> {
+pub(crate) fn truth(fields: &mut Fields<'_, '_>, name: &'static str, of: &str) -> Option<bool> {
     let node = fields.get(name)?;
     match scalar(node).map(str::to_lowercase).as_deref() {
         Some("true") => Some(true),
@@ -130,7 +130,7 @@ pub(super) fn truth(fields: &mut Fields<'_, '_>, name: &'static str, of: &str) -
 }
 
 /// Makes the error for a value that a member cannot have.
-pub(super) fn is_not(name: &str, of: &str, node: &Node, wanted: &str) -> Problem {
+pub(crate) fn is_not(name: &str, of: &str, node: &Node, wanted: &str) -> Problem {
     let found = match scalar(node) {
         Some(text) => format!("`{}`", shown(text)),
         None => node.kind().to_owned(),
@@ -139,7 +139,7 @@ pub(super) fn is_not(name: &str, of: &str, node: &Node, wanted: &str) -> Problem
 }
 
 /// Says what was probably meant; one of `known` if nothing is near.
-pub(super) fn meant(word: &str, known: &[&str]) -> String {
+pub(crate) fn meant(word: &str, known: &[&str]) -> String {
     match nearest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => {
@@ -150,7 +150,7 @@ pub(super) fn meant(word: &str, known: &[&str]) -> String {
 }
 
 /// Returns a mapping of texts; empty if it is not there. A value that is a number or a truth value is read as its text.
-pub(super) fn texts(
+pub(crate) fn texts(
     node: &Node,
     what: &str,
     count_max: usize,
@@ -184,7 +184,7 @@ pub(super) fn texts(
 }
 
 /// Returns the members of a mapping; none, with a problem, if it is no mapping.
-pub(super) fn members<'n>(node: &'n Node, what: &str, problems: &mut Vec<Problem>) -> &'n [crate::yaml::Member] {
+pub(crate) fn members<'n>(node: &'n Node, what: &str, problems: &mut Vec<Problem>) -> &'n [crate::yaml::Member] {
     match &node.value {
         Value::Map(members) => members,
         _ => {
@@ -195,12 +195,12 @@ pub(super) fn members<'n>(node: &'n Node, what: &str, problems: &mut Vec<Problem
 }
 
 /// Says that a list is too long.
-pub(super) fn too_many(at: Position, what: &str, found: usize, count_max: usize) -> Problem {
+pub(crate) fn too_many(at: Position, what: &str, found: usize, count_max: usize) -> Problem {
     Problem::error(at, format!("{what} has {found} entries, at most {count_max} are allowed"))
 }
 
 /// Finds members that are there without a value, where the plugin that reads the file does not take that for "left out".
-pub(super) fn no_empty(node: &Node, of: &str, names: &[&str], problems: &mut Vec<Problem>) {
+pub(crate) fn no_empty(node: &Node, of: &str, names: &[&str], problems: &mut Vec<Problem>) {
     let Value::Map(members) = &node.value else { return };
     for member in members.iter().filter(|member| names.contains(&member.key.as_str()) && member.node.is_null()) {
         problems.push(Problem::error(
@@ -211,7 +211,7 @@ pub(super) fn no_empty(node: &Node, of: &str, names: &[&str], problems: &mut Vec
 }
 
 /// Finds numbers that JSON cannot hold, in a value that becomes JSON.
-pub(super) fn finite(node: &Node, problems: &mut Vec<Problem>) {
+pub(crate) fn finite(node: &Node, problems: &mut Vec<Problem>) {
     match &node.value {
         Value::List(items) => items.iter().for_each(|item| finite(item, problems)),
         Value::Map(members) => members.iter().for_each(|member| finite(&member.node, problems)),

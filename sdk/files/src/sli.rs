@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::member::{read as read_file, spec_version, texts};
+use crate::member::{read as read_file, spec_version, texts};
 use crate::yaml::fields::Fields;
 use crate::yaml::{Node, Problem, Value};
 

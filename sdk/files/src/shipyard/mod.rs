@@ -2,7 +2,7 @@
 //!
 //! Keptn's shipyard 0.2.x, with additions that an older reader ignores: a task's `timeout`, `retries` and `retryAfter`, a
 //! group of tasks in `parallel`, a sequence's `concurrency`. [`read()`] tells all problems of a file; a file without errors
-//! gives a [`Shipyard`]. What the parts mean together is in [`crate::sequence`].
+//! gives a [`Shipyard`].
 
 mod check;
 mod read;
@@ -15,9 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::name::{SequenceName, StageName, TaskName};
-use crate::task::TaskResult;
+use crate::result::TaskResult;
 
 pub use read::{TaskUse, read, task_uses};
+
+/// Deepest chain of observers' outputs and of sequences that fire each other; beyond it the output becomes a dead letter. A
+/// real chain of tools is under ten long; two plugins that trigger each other for ever pass any number.
+pub const DEPTH_MAX: u32 = 64;
 
 /// Where the shipyard lies in a project.
 pub const SHIPYARD_FILE: &str = "shipyard.yaml";
@@ -107,7 +111,7 @@ pub struct TaskDefinition {
     pub triggered_after: Duration,
     /// What is added to `data.<task>` of its trigger.
     pub properties: Map<String, Value>,
-    /// Longest time until each executor starts; [`crate::task::START_TIMEOUT_DEFAULT`] when `None`.
+    /// Longest time until each executor starts; the host's default when `None`.
     pub start_timeout: Option<Duration>,
     /// Longest time until it has finished; what the executors' manifests say when `None`.
     pub finish_timeout: Option<Duration>,

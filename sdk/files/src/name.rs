@@ -137,15 +137,18 @@ name!(
     "secret name"
 );
 
+/// The name of the built-in consumer that decides about sequences.
+pub const SEQUENCER: &str = "sequencer";
+
 impl InstallationName {
     /// The name of the built-in consumer that decides about sequences; no plugin is installed under it.
     pub fn sequencer() -> Self {
-        Self(crate::sequence::SEQUENCER.into())
+        Self(SEQUENCER.into())
     }
 
     /// Tells whether the host itself has this name.
     pub fn is_built_in(&self) -> bool {
-        self.as_str() == crate::sequence::SEQUENCER
+        self.as_str() == SEQUENCER
     }
 }
 

@@ -1,7 +1,7 @@
 //! The file of the plugin `job`: which task runs which job template. What is accepted is what the plugin accepts.
 
-use super::Named;
-use super::member::{
+use crate::Named;
+use crate::member::{
     exactly, finite, is_not, members, no_empty, place, read as read_file, scalar, shown, too_many, whole_of,
 };
 use crate::yaml::fields::Fields;
