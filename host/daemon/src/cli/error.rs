@@ -44,12 +44,13 @@ pub struct CliError {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    verdict: Option<u8>,
 }
 
 impl CliError {
     /// Makes a failure.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), causes: Vec::new(), hint: None }
+        Self { exit, message: message.into(), causes: Vec::new(), hint: None, verdict: None }
     }
 
     /// Makes a failure of an error with all that caused it.
@@ -97,6 +98,16 @@ impl CliError {
             self.exit = Exit::Usage;
         }
         self
+    }
+
+    /// Says that the command worked, and that what it came to has an exit code of its own; nothing is printed then.
+    pub fn verdict(code: u8) -> Self {
+        Self { verdict: Some(code), ..Self::new(Exit::Failed, format!("ended with exit code {code}")) }
+    }
+
+    /// Returns the exit code where it is what the command came to, and no failure.
+    pub fn of_verdict(&self) -> Option<u8> {
+        self.verdict
     }
 
     /// Returns the exit code.

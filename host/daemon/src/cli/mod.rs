@@ -12,6 +12,7 @@ mod connection;
 mod delivery;
 mod doctor;
 mod error;
+mod evaluate;
 mod event;
 mod executor;
 mod inbound;
@@ -37,7 +38,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use error::{CliError, Exit};
-pub use terminal::{Format, Terminal};
+pub use terminal::{Format, Output, Terminal};
 
 /// Address of the host that the commands talk to, unless told otherwise: the default of `serve`.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:7425";
@@ -65,9 +66,9 @@ pub struct Global {
     /// Token to sign in with. Better in the environment, where other users do not see it.
     #[arg(long, global = true, env = "PILOTHOUSE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
-    /// Form of the output: `table` for people, `json` for programs.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORM")]
-    output: Format,
+    /// Form of the output: `table` for people, `json` for programs; for evaluations `junit` and `markdown` too.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table, value_name = "FORM")]
+    output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +101,8 @@ enum Command {
     /// Trigger sequences, see what they wait for, pause, resume, abort and run them once more.
     #[command(subcommand)]
     Sequence(sequence::SequenceCommand),
+    /// Judge values by an SLO file, without a host.
+    Evaluate(evaluate::EvaluateCommand),
     /// See what waits for people, approve and decline.
     #[command(subcommand)]
     Approval(approval::ApprovalCommand),
@@ -145,6 +148,13 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Tells whether a command's result is an evaluation, which has more forms.
+    fn gives_evaluations(&self) -> bool {
+        matches!(self, Self::Evaluate(_))
+    }
+}
+
 /// Runs the program: parses its arguments, does what they say, prints an error once.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -152,7 +162,7 @@ pub fn main() -> ExitCode {
         // Before any thread is started: a supervisor sets limits and a session for the whole process.
         return pilothouse_runtime::job::supervise(spec);
     }
-    let mut terminal = Terminal::of_process(cli.global.output);
+    let mut terminal = Terminal::of_process(cli.global.output.format());
     let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(cli, &mut terminal)),
         Err(error) => Err(CliError::new(Exit::Failed, "cannot start threads").caused_by(&error)),
@@ -160,6 +170,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(code) = error.of_verdict() {
+                return code.into();
+            }
             if error.exit() != Exit::OutputClosed {
                 terminal.error(&error.to_string());
             }
@@ -174,6 +187,10 @@ pub fn main() -> ExitCode {
 /// What failed, why, and what to do next.
 pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
     let Cli { global, command } = cli;
+    if matches!(global.output, Output::Junit | Output::Markdown) && !command.gives_evaluations() {
+        let message = "`--output junit` and `--output markdown` are for evaluations; this command has `table` and `json`";
+        return Err(CliError::new(Exit::Usage, message));
+    }
     match command {
         Command::Serve(command) => command.run(terminal).await,
         Command::Demo(command) => command.run().await,
@@ -185,6 +202,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Service(command) => command.run(&global, terminal).await,
         Command::Resource(command) => command.run(&global, terminal).await,
         Command::Sequence(command) => command.run(&global, terminal).await,
+        Command::Evaluate(command) => command.run(&global, terminal),
         Command::Approval(command) => command.run(&global, terminal).await,
         Command::Executor(command) => command.run(&global, terminal).await,
         Command::Inbound(command) => command.run(&global, terminal).await,

@@ -11,13 +11,37 @@ use serde_json::Value;
 use super::{CliError, Exit};
 
 /// Form of the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// For people.
     #[default]
     Table,
     /// For programs: what the API answered.
     Json,
+}
+
+/// Form of the output, as the command line has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: what the API answered.
+    Json,
+    /// Of evaluations, for build servers: JUnit's XML.
+    Junit,
+    /// Of evaluations, for comments on a change.
+    Markdown,
+}
+
+impl Output {
+    /// Returns the form in which everything but evaluations is written.
+    pub fn format(self) -> Format {
+        match self {
+            Self::Json => Format::Json,
+            Self::Table | Self::Junit | Self::Markdown => Format::Table,
+        }
+    }
 }
 
 /// Where a command writes and what it asks.

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{Earlier, Evaluation, IndicatorValue, Values, Window};
 use crate::result::TaskResult;
+use crate::slo;
+use crate::yaml::Problem;
 
 /// Most values read; an SLO has at most as many objectives.
 pub const VALUES_MAX: usize = crate::slo::OBJECTIVES_MAX;
@@ -173,4 +175,31 @@ fn with_defaults(object: &Value) -> Value {
         members.entry("score").or_insert(Value::from(0.0));
     }
     object
+}
+
+/// Why documents could not be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The SLO file has these errors.
+    Slo(Vec<Problem>),
+    /// The values.
+    Values(String),
+    /// The earlier result with this number, counted from 0 in the order in which they were given.
+    Earlier(usize, String),
+}
+
+/// Judges documents: an SLO file, values, and earlier results with the oldest first. Gives the warnings about the file too.
+///
+/// # Errors
+/// Which document cannot be read, and why.
+pub fn evaluate(slo_file: &[u8], sli: &Value, previous: &[Value]) -> Result<(Evaluation, Vec<Problem>), Unreadable> {
+    let (slo, problems) = slo::read(slo_file);
+    let Some(slo) = slo else { return Err(Unreadable::Slo(problems)) };
+    let values = values(sli).map_err(Unreadable::Values)?;
+    let mut earlier = Vec::new();
+    for (index, document) in previous.iter().enumerate() {
+        earlier.push(self::earlier(document).map_err(|why| Unreadable::Earlier(index, why))?);
+    }
+    earlier.reverse();
+    Ok((super::evaluate(&slo, slo_file, &values, &earlier), problems))
 }
