@@ -48,6 +48,7 @@ pub(crate) const INBOUND: &str = "pilothouse:plugin/inbound";
 const OFFERED: [(&str, &str); 13] = [
     ("pilothouse:plugin/event", "0.1."),
     ("pilothouse:plugin/delivery", "0.1."),
+    ("pilothouse:plugin/event-log", "0.1."),
     ("pilothouse:plugin/jobs", "0.1."),
     ("pilothouse:plugin/outputs", "0.1."),
     ("pilothouse:plugin/resources", "0.1."),
@@ -192,6 +193,7 @@ fn problems(imports: &[String], exports: &[String], manifest: &Manifest) -> Vec<
         ("pilothouse:plugin/jobs", !manifest.jobs.is_empty() || manifest.any_job.is_some(), "[[job]]"),
         ("pilothouse:plugin/outputs", !manifest.outputs.is_empty(), "[[outputs]]"),
         ("pilothouse:plugin/resources", manifest.resources.is_some(), "[resources]"),
+        ("pilothouse:plugin/event-log", manifest.event_log.is_some(), "[event-log]"),
     ];
     for (interface, is_asked, table) in asked {
         let imported = imports.iter().any(|import| name(import) == interface);

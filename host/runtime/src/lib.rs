@@ -15,6 +15,7 @@ mod delivery;
 mod embed;
 mod engine;
 mod event;
+mod event_log;
 mod failure;
 mod granted_outputs;
 mod http;
@@ -48,6 +49,6 @@ pub use log::{LOG_LINE_BYTES_MAX, LogLevel, LogLine};
 pub use plugin::{LoadError, Plugin};
 pub use runtime::{Problem, Runtime};
 pub use services::{
-    Connection, EmitError, JobError, JobFile, JobRequest, JobStart, JobState, JobStatus, ResourceError, ResourceLevel,
-    Services,
+    Connection, EmitError, JobError, JobFile, JobRequest, JobStart, JobState, JobStatus, LOG_EVENTS_MAX, LogError,
+    LogPage, LogQuery, ResourceError, ResourceLevel, Services,
 };

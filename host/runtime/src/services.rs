@@ -59,6 +59,12 @@ pub trait Services: Send + Sync {
     /// As for [`Services::resource`].
     async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError>;
 
+    /// Reads earlier events of the project in hand, the newest first.
+    ///
+    /// # Errors
+    /// No project in hand, or the store could not be read.
+    async fn earlier_events(&self, query: LogQuery) -> Result<LogPage, LogError>;
+
     /// Checks a job request against its template and returns the id that the job will have; starts nothing.
     ///
     /// The id is derived from the installation, the task (or the delivery where there is none) and the idempotency
@@ -111,6 +117,49 @@ pub enum ResourceError {
     #[error("{0}")]
     Invalid(String),
     /// It could not be read; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Which earlier events a plugin asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogQuery {
+    /// The exact type.
+    pub ty: String,
+    /// Only of this stage.
+    pub stage: Option<String>,
+    /// Only of this service.
+    pub service: Option<String>,
+    /// Only of this run.
+    pub run: Option<String>,
+    /// Only before this position.
+    pub before: Option<u64>,
+    /// Most events; from 1 to [`LOG_EVENTS_MAX`].
+    pub limit: usize,
+}
+
+/// Most events of a page of the log: what a comparison takes at most.
+pub const LOG_EVENTS_MAX: usize = 100;
+
+/// Earlier events.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogPage {
+    /// Each with its position, the newest first.
+    pub events: Vec<(u64, pilothouse_core::Event)>,
+    /// Where the next page begins.
+    pub next: Option<u64>,
+}
+
+/// Why earlier events cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// Not granted; the text names the grant that would allow it.
+    #[error("{0}")]
+    Denied(String),
+    /// There is no project in hand.
+    #[error("{0}")]
+    Invalid(String),
+    /// They could not be read; trying again may help.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -274,6 +323,10 @@ impl Services for NoServices {
 
     async fn resources(&self, _level: ResourceLevel, _prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
         Err(ResourceError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn earlier_events(&self, _query: LogQuery) -> Result<LogPage, LogError> {
+        Err(LogError::Unavailable(NOTHING.to_owned()))
     }
 
     async fn prepare_job(&self, _request: JobRequest) -> Result<String, JobError> {

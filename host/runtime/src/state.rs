@@ -16,7 +16,7 @@ use crate::http::{Clients, Egress, Hooks};
 use crate::limits::{self, Limits};
 use crate::log::{CallLog, Capture, Stream};
 use crate::services::Services;
-use crate::{config, delivery, granted_outputs, jobs, key_value, logging, resources};
+use crate::{config, delivery, event_log, granted_outputs, jobs, key_value, logging, resources};
 
 /// The data of a store.
 pub(crate) struct State {
@@ -108,6 +108,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     logging::link(linker)?;
     key_value::link(linker)?;
     delivery::link(linker)?;
+    event_log::link(linker)?;
     jobs::link(linker)?;
     granted_outputs::link(linker)?;
     resources::link(linker)

@@ -11,6 +11,7 @@
 
 pub mod criterion;
 pub mod evaluation;
+pub mod gate;
 pub mod jobs;
 mod member;
 pub mod name;

@@ -29,6 +29,7 @@
 mod cloud_event;
 mod context;
 mod event;
+pub mod event_log;
 mod export;
 mod failure;
 mod handler;
@@ -42,6 +43,10 @@ pub mod outputs;
 pub mod resources;
 mod settings;
 mod shim;
+
+/// Reads a project's files, and judges values by an SLO, exactly as the host does.
+#[cfg(feature = "files")]
+pub use pilothouse_files as files;
 
 pub use context::{Cause, Context, EmitError, FixedContext, Task};
 pub use event::{AttributeValue, Data, Event, EventBuilder};

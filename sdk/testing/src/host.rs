@@ -152,6 +152,13 @@ impl TestHost {
         self
     }
 
+    /// Adds an earlier event of the project, newer than those added before.
+    #[must_use]
+    pub fn earlier_event(self, event: Event) -> Self {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner).log.push(event);
+        self
+    }
+
     /// Returns the folder that stands for an output directory, by the name that was granted.
     pub fn output_directory(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join("outputs").join(name)
@@ -273,6 +280,7 @@ fn everything(manifest: &Manifest) -> Grants {
         outputs: manifest.outputs.iter().map(|it| (it.name.clone(), it.name.clone())).collect(),
         keyvalue: manifest.keyvalue.is_some(),
         resources: manifest.resources.is_some(),
+        event_log: manifest.event_log.is_some(),
         ..Grants::default()
     }
 }

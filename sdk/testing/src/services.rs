@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use pilothouse_core::Event;
 use pilothouse_core::event::EventBuilder;
 use pilothouse_core::name::{ConnectionName, InstallationName, OutputName};
 use pilothouse_core::resource::FilePath;
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
 use pilothouse_runtime::{
-    Connection, Effects, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services,
+    Connection, Effects, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery, ResourceError,
+    ResourceLevel, Services,
 };
 
 use crate::job::{JobResult, Known, StartedJob};
@@ -25,6 +27,7 @@ pub(crate) struct World {
     pub(crate) jobs: BTreeMap<String, Known>,
     /// Files of the project, by level and path.
     pub(crate) resources: BTreeMap<(&'static str, String), Vec<u8>>,
+    pub(crate) log: Vec<Event>,
     pub(crate) script: Jobs,
 }
 
@@ -35,6 +38,7 @@ impl World {
             key_values: BTreeMap::new(),
             jobs: BTreeMap::new(),
             resources: BTreeMap::new(),
+            log: Vec::new(),
             script: Box::new(unscripted),
         }
     }
@@ -150,6 +154,20 @@ impl Services for TestServices {
             (path.clone(), u64::try_from(content.len()).unwrap_or(u64::MAX))
         };
         Ok(of_level.map(entry).collect())
+    }
+
+    async fn earlier_events(&self, query: LogQuery) -> Result<LogPage, LogError> {
+        let world = self.world();
+        let positions =
+            world.log.iter().enumerate().filter_map(|(index, event)| Some((u64::try_from(index).ok()?, event)));
+        let wanted = |(position, event): &(u64, &Event)| {
+            event.ty() == query.ty && query.before.is_none_or(|before| *position < before)
+        };
+        let found: Vec<(u64, Event)> =
+            positions.filter(wanted).map(|(position, event)| (position, event.clone())).collect();
+        let events: Vec<(u64, Event)> = found.into_iter().rev().take(query.limit).collect();
+        let next = events.last().map(|(position, _)| *position).filter(|position| *position > 0);
+        Ok(LogPage { events, next })
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

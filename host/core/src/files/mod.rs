@@ -10,7 +10,7 @@ pub mod project;
 #[cfg(test)]
 mod tests;
 
-pub use pilothouse_files::{Named, criterion, jobs, remediation, sli, slo, webhooks, workload};
+pub use pilothouse_files::{Named, criterion, gate, jobs, remediation, sli, slo, webhooks, workload};
 
 use crate::inbound::mapping;
 use crate::resource::Folder;
@@ -25,6 +25,8 @@ pub enum FileKind {
     Shipyard,
     /// What is good enough: `slo.yaml`.
     Slo,
+    /// Who measures, and what a missing SLO file means: `quality-gate.yaml`.
+    Gate,
     /// Queries of a provider: `<provider>/sli.yaml`.
     Sli,
     /// Actions for problems: `remediation.yaml`.
@@ -41,9 +43,10 @@ pub enum FileKind {
 
 impl FileKind {
     /// All formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Shipyard,
         Self::Slo,
+        Self::Gate,
         Self::Sli,
         Self::Remediation,
         Self::Workload,
@@ -59,6 +62,7 @@ impl FileKind {
         match file {
             SHIPYARD_FILE if folder == Folder::default() => Some(Self::Shipyard),
             "slo.yaml" => Some(Self::Slo),
+            gate::GATE_FILE => Some(Self::Gate),
             "remediation.yaml" => Some(Self::Remediation),
             "jmeter/jmeter.conf.yaml" => Some(Self::Workload),
             "jobs.yaml" => Some(Self::Jobs),
@@ -98,6 +102,8 @@ impl FileKind {
             Some(Self::Slo)
         } else if has(&["indicators"]) {
             Some(Self::Sli)
+        } else if has(&["sliProvider", "withoutSlo"]) {
+            Some(Self::Gate)
         } else if has(&["workloads"]) {
             Some(Self::Workload)
         } else {
@@ -110,6 +116,7 @@ impl FileKind {
         match self {
             Self::Shipyard => "shipyard",
             Self::Slo => "SLO",
+            Self::Gate => "gate",
             Self::Sli => "SLI",
             Self::Remediation => "remediation",
             Self::Workload => "workload",
@@ -124,6 +131,7 @@ impl FileKind {
         match self {
             Self::Shipyard => "shipyard.json",
             Self::Slo => "slo.json",
+            Self::Gate => "quality-gate.json",
             Self::Sli => "sli.json",
             Self::Remediation => "remediation.json",
             Self::Workload => "jmeter-workload.json",
@@ -139,6 +147,7 @@ pub fn check(kind: FileKind, bytes: &[u8]) -> Vec<Problem> {
     match kind {
         FileKind::Shipyard => shipyard::read(bytes).1,
         FileKind::Slo => slo::read(bytes).1,
+        FileKind::Gate => gate::read(bytes).1,
         FileKind::Sli => sli::read(bytes).1,
         FileKind::Remediation => remediation::read(bytes).1,
         FileKind::Workload => workload::read(bytes).1,

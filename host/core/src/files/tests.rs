@@ -13,6 +13,7 @@ comparison:
 objectives:
   - sli: response_time_p95
     displayName: p95
+    unit: ms
     key_sli: false
     absolute: false
     pass:
@@ -76,6 +77,10 @@ events:
     when: {/result: [fail]}
     request: {connection: jira, path: /issue}
 ";
+const GATE: &str = "spec_version: '1.0'
+sliProvider: prometheus
+withoutSlo: pass
+";
 const SHIPYARD: &str = "apiVersion: spec.keptn.sh/0.2.3
 kind: Shipyard
 metadata: {name: shop}
@@ -104,8 +109,9 @@ events:
     data: {state: {from: /status, default: none}, text: 'is {/status}'}
 ";
 
-const GOOD: [(FileKind, &str); 8] = [
+const GOOD: [(FileKind, &str); 9] = [
     (FileKind::Slo, SLO),
+    (FileKind::Gate, GATE),
     (FileKind::Sli, SLI),
     (FileKind::Remediation, REMEDIATION),
     (FileKind::Workload, WORKLOAD),
@@ -116,18 +122,21 @@ const GOOD: [(FileKind, &str); 8] = [
 ];
 
 /// What is changed in the good file of a format, and where and how the mistake is named.
-const BAD: [(FileKind, &str, &str, &str); 38] = [
+const BAD: [(FileKind, &str, &str, &str); 41] = [
+    (FileKind::Gate, "'1.0'", "'2.0'", "1:15: "),
+    (FileKind::Gate, "sliProvider", "provider", "2:1: "),
+    (FileKind::Gate, "withoutSlo: pass", "withoutSlo: fail", "3:13: "),
     (FileKind::Slo, "spec_version: \"1.0\"", "spec_version: \"2.0\"", "1:15: "),
     (FileKind::Slo, "objectives:", "objectivs:", "did you mean `objectives`"),
     (FileKind::Slo, "total_score: {pass: \"90%\", warning: \"75%\"}", "", "`total_score`"),
-    (FileKind::Slo, "\"<600\"", "\"fast\"", "14:30: "),
+    (FileKind::Slo, "\"<600\"", "\"fast\"", "15:30: "),
     (FileKind::Slo, "\"<600\"", "\"<6O0\"", "such as `<600` or `<=+10%`"),
     (FileKind::Slo, "criteria: [\"<=800\"]", "criteria: []", "can never be met"),
     (FileKind::Slo, "aggregate_function: p90", "aggregate_function: p99", "no aggregate function `p99`"),
     (FileKind::Slo, "include_result_with_score: pass_or_warn", "include_result_with_score: best", "cannot be `best`"),
-    (FileKind::Slo, "weight: 2", "weight: -1", "17:13: "),
+    (FileKind::Slo, "weight: 2", "weight: -1", "18:13: "),
     (FileKind::Slo, "sli: response_time_p95", "sly: response_time_p95", "9:5: "),
-    (FileKind::Slo, "pass: \"90%\"", "pass: \"190%\"", "18:21: "),
+    (FileKind::Slo, "pass: \"90%\"", "pass: \"190%\"", "19:21: "),
     (FileKind::Slo, "key_sli: false", "key_sli: perhaps", "`perhaps`"),
     (FileKind::Sli, "spec_version: \"1.0\"", "", "`spec_version`"),
     (FileKind::Sli, "indicators:", "indicator:", "did you mean `indicators`"),
@@ -238,6 +247,7 @@ fn files_are_known_by_the_names_that_keptn_gave_them() {
         ("shipyard.yaml", Some(FileKind::Shipyard)),
         ("stages/dev/shipyard.yaml", None),
         ("slo.yaml", Some(FileKind::Slo)),
+        ("quality-gate.yaml", Some(FileKind::Gate)),
         ("prometheus/sli.yaml", Some(FileKind::Sli)),
         ("a/b/sli.yaml", None),
         ("sli.yaml", None),

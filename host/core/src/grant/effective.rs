@@ -44,6 +44,8 @@ pub struct EffectiveGrants {
     pub keyvalue: bool,
     /// Whether it may read the files of the project in hand.
     pub resources: bool,
+    /// Whether it may read earlier events of the project in hand.
+    pub event_log: bool,
     /// What its calls may use.
     pub limits: Limits,
 }
@@ -92,12 +94,16 @@ impl EffectiveGrants {
         if grants.resources && manifest.resources.is_none() {
             notes.push("`resources` is granted but the plugin does not ask for it; it has no effect".to_owned());
         }
+        if grants.event_log && manifest.event_log.is_none() {
+            notes.push("`event-log` is granted but the plugin does not ask for it; it has no effect".to_owned());
+        }
         let wanted = grants.limits.over(&manifest.limits.over(&LIMITS_DEFAULT));
         let (limits, cuts) = wanted.under(&ceiling.0);
         notes.extend(cuts);
         let keyvalue = grants.keyvalue && manifest.keyvalue.is_some();
         let resources = grants.resources && manifest.resources.is_some();
-        Ok((Self { http, networks, connections, jobs, outputs, keyvalue, resources, limits }, notes))
+        let event_log = grants.event_log && manifest.event_log.is_some();
+        Ok((Self { http, networks, connections, jobs, outputs, keyvalue, resources, event_log, limits }, notes))
     }
 }
 
@@ -175,6 +181,9 @@ pub fn missing_grants(manifest: &Manifest, grants: &Grants) -> Vec<String> {
     }
     if let Some(request) = manifest.resources.as_ref().filter(|_| !grants.resources) {
         missing.push(format!("the files of projects ({}); to grant them: resources = true", request.reason));
+    }
+    if let Some(request) = manifest.event_log.as_ref().filter(|_| !grants.event_log) {
+        missing.push(format!("earlier events of projects ({}); to grant them: event-log = true", request.reason));
     }
     missing
 }

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::files::gate::GATE_FILE;
 use crate::files::{self, FileKind};
 use crate::name::ServiceName;
 use crate::resource::{FILE_BYTES_MAX, FilePath, Folder};
@@ -144,6 +145,9 @@ fn listed(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// The gate file of a project that comes from Keptn.
+const GATE: &[u8] = b"# As in Keptn, from which this project was imported; a new project says `warning`.\nspec_version: '1.0'\nwithoutSlo: pass\n";
+
 /// Makes a project of a Keptn V1 repository.
 ///
 /// # Errors
@@ -159,6 +163,8 @@ pub fn import(repository: &V1Repository) -> Result<Imported, ImportError> {
     jobs(&plan, &mut files, &mut session);
     webhooks::translate(&plan, &mut files, &mut session);
     services(&plan.services, &mut files);
+    // Keptn passed a service without an SLO file, and what was imported goes on as it was.
+    files.entry(GATE_FILE.to_owned()).or_insert_with(|| GATE.to_vec());
     leave_refused(&mut files, &mut session.notes);
     if files.len() > FILES_MAX {
         return Err(ImportError::TooLarge { what: "files", found: files.len(), most: FILES_MAX });

@@ -48,6 +48,7 @@ impl Manifest {
             ("any-job", &self.any_job),
             ("keyvalue", &self.keyvalue),
             ("resources", &self.resources),
+            ("event-log", &self.event_log),
             ("inbound", &self.inbound),
         ];
         for (table, request) in reasons {

@@ -74,6 +74,9 @@ pub struct Manifest {
     /// The project's files asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ReasonRequest>,
+    /// Earlier events of the project asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_log: Option<ReasonRequest>,
     /// That it makes events of a tool's requests, where the operator gives it a route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<ReasonRequest>,

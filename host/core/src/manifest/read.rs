@@ -159,6 +159,7 @@ const TOP: Keys = Keys {
         "outputs",
         "keyvalue",
         "resources",
+        "event-log",
         "inbound",
         "limits",
     ],
@@ -175,6 +176,7 @@ const TOP: Keys = Keys {
         ("any-job", leaf(&["reason"])),
         ("keyvalue", leaf(&["reason"])),
         ("resources", leaf(&["reason"])),
+        ("event-log", leaf(&["reason"])),
         ("inbound", leaf(&["reason"])),
         ("limits", leaf(&["memory", "cpu", "timeout", "concurrency", "attempts", "log"])),
     ],
@@ -277,7 +279,7 @@ mod tests {
                 "line 5, column 1: unknown key `license`; did you mean `licence`?",
                 "line 8, column 1: `task[0]`: unknown key `finish-timout`; did you mean `finish-timeout`?",
                 "line 9, column 2: unknown key `nothing`; the keys here are name, version, description, licence, emits, \
-                 task, any-task, subscribe, order, settings, http, connection, any-connection, job, any-job, outputs, keyvalue, resources, inbound, limits",
+                 task, any-task, subscribe, order, settings, http, connection, any-connection, job, any-job, outputs, keyvalue, resources, event-log, inbound, limits",
             ]
         );
     }
@@ -313,7 +315,7 @@ mod tests {
         assert_eq!(keys::<super::super::SettingsRequest>(), below("settings"));
         assert_eq!(keys::<super::super::HttpRequest>(), below("http"));
         assert_eq!(keys::<super::super::NamedRequest<String>>(), below("job"));
-        for table in ["any-task", "any-connection", "any-job", "keyvalue", "resources", "inbound"] {
+        for table in ["any-task", "any-connection", "any-job", "keyvalue", "resources", "event-log", "inbound"] {
             assert_eq!(keys::<super::super::ReasonRequest>(), below(table));
         }
         assert_eq!(keys::<super::super::LimitsRequest>(), below("limits"));

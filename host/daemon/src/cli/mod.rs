@@ -188,7 +188,8 @@ pub fn main() -> ExitCode {
 pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
     let Cli { global, command } = cli;
     if matches!(global.output, Output::Junit | Output::Markdown) && !command.gives_evaluations() {
-        let message = "`--output junit` and `--output markdown` are for evaluations; this command has `table` and `json`";
+        let message =
+            "`--output junit` and `--output markdown` are for evaluations; this command has `table` and `json`";
         return Err(CliError::new(Exit::Usage, message));
     }
     match command {

@@ -11,9 +11,10 @@ use pilothouse_core::name::{ConnectionName, OutputName, ServiceName, StageName};
 use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
 use pilothouse_runtime::{
-    Connection, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services,
+    Connection, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery, ResourceError, ResourceLevel,
+    Services,
 };
-use pilothouse_store::{Batch, EventRow, StoreError};
+use pilothouse_store::{Batch, EventFilter, EventRow, StoreError};
 use tokio::io::AsyncRead;
 
 use super::Inner;
@@ -180,6 +181,23 @@ impl Services for CallServices {
         let folder = folder(level, stage, service)?;
         let projects = &self.inner.sequencer.projects;
         projects.files(&project, self.commit(), &folder, prefix, RESOURCE_ENTRIES_MAX).await
+    }
+
+    async fn earlier_events(&self, query: LogQuery) -> Result<LogPage, LogError> {
+        let place = self.task.as_ref().map_or(&self.event.place, |task| &task.task.place);
+        let missing = || LogError::Invalid("the event in hand belongs to no project".to_owned());
+        let filter = EventFilter {
+            ty: Some(query.ty),
+            project: Some(place.project.clone().ok_or_else(missing)?),
+            stage: query.stage,
+            service: query.service,
+            run: query.run,
+            ..EventFilter::default()
+        };
+        let page = self.inner.store.events(&filter, query.before, query.limit).await;
+        let page = page.map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let events = page.items.into_iter().map(|row| (row.seq.0, row.event)).collect();
+        Ok(LogPage { events, next: page.next })
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

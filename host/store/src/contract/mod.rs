@@ -71,6 +71,7 @@ macro_rules! store_contract {
             retention_removes_by_age_of_the_type
             retention_removes_nothing_that_is_owed_or_held
             retention_by_size_removes_the_oldest
+            retention_by_size_takes_last_what_a_rule_keeps_longer
             an_identity_outlives_its_event_for_a_week
             a_clock_that_jumps_back_loses_nothing
             a_closed_store_refuses_commits

@@ -95,6 +95,25 @@ pub async fn retention_by_size_removes_the_oldest(store: &dyn Store) {
     assert_eq!(store.retain(&policy, NOW).await.unwrap(), 0);
 }
 
+/// What a rule keeps longer than the rest goes only when nothing else is left to go.
+pub async fn retention_by_size_takes_last_what_a_rule_keeps_longer(store: &dyn Store) {
+    let filler = format!("\"{}\"", "x".repeat(10_000));
+    for id in 0..60 {
+        let ty = if id < 20 { "eval.done" } else { "build.done" };
+        let new = new_event(event_of(&id.to_string(), ty, &filler));
+        commit(store, Batch { events: vec![new], ..Batch::new(NOW) }).await;
+    }
+    let size = store.status().await.size_bytes;
+    let by_type = vec![("eval.".to_owned(), days(400))];
+    let policy = RetentionPolicy { age: days(3), by_type, size_bytes_max: size / 2, ..keep_all() };
+    store.retain(&policy, NOW).await.unwrap();
+    let kept = seqs(store).await;
+    assert!(kept.len() < 60 && kept.starts_with(&(1..=20).collect::<Vec<u64>>()), "{kept:?}");
+    let nothing = RetentionPolicy { size_bytes_max: 0, ..policy };
+    store.retain(&nothing, NOW).await.unwrap();
+    assert_eq!(seqs(store).await, [0; 0]);
+}
+
 /// A producer that repeats an event which went to save space does not bring it back within a week.
 pub async fn an_identity_outlives_its_event_for_a_week(store: &dyn Store) {
     commit(store, batch_of(&["1", "2"])).await;

@@ -272,10 +272,13 @@ impl State {
     pub(super) fn retain(&mut self, policy: &RetentionPolicy, now: Timestamp) -> u64 {
         let mut removed = 0;
         let oldest_first: Vec<u64> = self.events.keys().copied().collect();
-        for seq in oldest_first {
+        let passes = [true, false].iter().flat_map(|spare| oldest_first.iter().map(|seq| (*seq, *spare)));
+        for (seq, spare) in passes {
             let Some(row) = self.events.get(&seq) else { continue };
-            let old = now.since(row.accepted) > policy.age_of(row.event.ty());
-            if (old || self.size_bytes() > policy.size_bytes_max) && !self.is_owed(Seq(seq), policy, now) {
+            let age = policy.age_of(row.event.ty());
+            let old = now.since(row.accepted) > age;
+            let may_go = self.size_bytes() > policy.size_bytes_max && !(spare && age > policy.age);
+            if (old || may_go) && !self.is_owed(Seq(seq), policy, now) {
                 self.remove(Seq(seq), now);
                 removed += 1;
             }

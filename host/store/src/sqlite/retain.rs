@@ -50,14 +50,17 @@ struct Scan {
 pub(super) async fn retain(store: &SqliteStore, policy: &RetentionPolicy, now: Timestamp) -> Result<u64, StoreError> {
     let dead_before = before(now, policy.dead_letters);
     let mut removed = 0;
+    // Under pressure of size, what a rule keeps longer than the rest goes last: comparisons with earlier results need it.
+    let mut spare = true;
     // What an event takes up is an estimate: a pass may end a little over the size.
     loop {
-        let pass = pass(store, policy, now, dead_before).await?;
+        let pass = pass(store, policy, now, dead_before, spare).await?;
         removed += pass;
         let used = store.read(|conn| Ok(used_bytes(conn)?)).await?;
-        if pass == 0 || used <= policy.size_bytes_max {
+        if used <= policy.size_bytes_max || (pass == 0 && !spare) {
             break;
         }
+        spare &= pass > 0;
     }
     let last = Removal { seqs: Vec::new(), now, dead_before };
     Ok(removed + store.ask(|reply| Job::Remove(last, reply)).await?)
@@ -68,11 +71,12 @@ async fn pass(
     policy: &RetentionPolicy,
     now: Timestamp,
     dead_before: i64,
+    spare: bool,
 ) -> Result<u64, StoreError> {
     let (mut removed, mut from) = (0, Some(0));
     while let Some(position) = from {
         let rules = policy.clone();
-        let scan = store.read(move |conn| Ok(scan(conn, &rules, now, dead_before, position)?)).await?;
+        let scan = store.read(move |conn| Ok(scan(conn, &rules, now, dead_before, position, spare)?)).await?;
         from = scan.next;
         if !scan.seqs.is_empty() {
             let step = Removal { seqs: scan.seqs, now, dead_before };
@@ -93,6 +97,7 @@ fn scan(
     now: Timestamp,
     dead_before: i64,
     from: i64,
+    spare: bool,
 ) -> rusqlite::Result<Scan> {
     let mut excess = used_bytes(conn)?.saturating_sub(policy.size_bytes_max);
     let from = if excess > 0 { Some(from) } else { skip_young(conn, before(now, policy.age_min()), from)? };
@@ -105,8 +110,10 @@ fn scan(
     while let Some(row) = rows.next()? {
         let seq: i64 = row.get(0)?;
         scan.next = Some(seq + 1);
-        let old = now.since(Timestamp::from_millis(row.get(2)?)) > policy.age_of(row.get_ref(1)?.as_str()?);
-        if !(old || excess > 0) || owed.query_row([seq, dead_before], |row| row.get(0))? {
+        let age = policy.age_of(row.get_ref(1)?.as_str()?);
+        let old = now.since(Timestamp::from_millis(row.get(2)?)) > age;
+        let may_go = excess > 0 && !(spare && age > policy.age);
+        if !(old || may_go) || owed.query_row([seq, dead_before], |row| row.get(0))? {
             continue;
         }
         excess = excess.saturating_sub(to_u64(row.get(3)?) + ROW_BYTES);

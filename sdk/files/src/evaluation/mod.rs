@@ -11,6 +11,7 @@ mod explain;
 pub mod input;
 #[cfg(test)]
 mod tests;
+pub mod window;
 
 use base64::Engine;
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,7 @@ mod layout;
 mod webhooks;
 
 use super::*;
+use crate::files::gate;
 
 pub(super) const SHIPYARD: &str = "
 apiVersion: spec.keptn.sh/0.2.3
@@ -50,7 +51,16 @@ pub(super) fn imported(files: &[(&str, &str, &str)]) -> Imported {
 }
 
 pub(super) fn paths(imported: &Imported) -> Vec<&str> {
-    imported.files.keys().map(String::as_str).collect()
+    // The gate file is in every import; `a_service_without_an_slo_file_passes_as_in_keptn` looks at it.
+    imported.files.keys().map(String::as_str).filter(|path| *path != GATE_FILE).collect()
+}
+
+#[test]
+fn a_service_without_an_slo_file_passes_as_in_keptn() {
+    let gate = |imported: &Imported| gate::read(&imported.files[GATE_FILE]).0.unwrap();
+    assert_eq!(gate(&imported(&[])).without_slo, Some(crate::task::TaskResult::Pass));
+    let own = imported(&[("main", "quality-gate.yaml", "spec_version: '1.0'\nwithoutSlo: warning\n")]);
+    assert_eq!(gate(&own).without_slo, Some(crate::task::TaskResult::Warning));
 }
 
 pub(super) fn text<'a>(imported: &'a Imported, path: &str) -> &'a str {

@@ -94,7 +94,8 @@ fn asked(manifest: &Manifest) -> Vec<String> {
     let any_connection = manifest.any_connection.iter().map(|one| format!("connections that you name: {}", one.reason));
     let any_job = manifest.any_job.iter().map(|one| format!("job templates that you name: {}", one.reason));
     let named = any_task.chain(http).chain(any_connection).chain(connections).chain(any_job).chain(jobs).chain(outputs);
-    named.chain(keyvalue).chain(resources).chain(inbound).collect()
+    let event_log = manifest.event_log.iter().map(|one| format!("earlier events of projects: {}", one.reason));
+    named.chain(keyvalue).chain(resources).chain(event_log).chain(inbound).collect()
 }
 
 /// Says what grants give, and what they leave out.
@@ -112,6 +113,7 @@ pub(super) fn describe_grants(manifest: &Manifest, grants: &Grants) -> Vec<Strin
     let keyvalue = grants.keyvalue.then(|| "state between deliveries".to_owned());
     let tasks = grants.tasks.keys().map(|task| format!("the task `{task}`"));
     let resources = grants.resources.then(|| "the files of projects".to_owned());
+    let event_log = grants.event_log.then(|| "earlier events of projects".to_owned());
     section(
         &mut lines,
         "It is given",
@@ -122,7 +124,8 @@ pub(super) fn describe_grants(manifest: &Manifest, grants: &Grants) -> Vec<Strin
             .chain(jobs)
             .chain(outputs)
             .chain(keyvalue)
-            .chain(resources),
+            .chain(resources)
+            .chain(event_log),
     );
     if lines.is_empty() {
         lines.push("It is given nothing.".to_owned());
@@ -142,6 +145,7 @@ pub(super) fn everything(manifest: &Manifest) -> Grants {
         outputs: manifest.outputs.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
         keyvalue: manifest.keyvalue.is_some(),
         resources: manifest.resources.is_some(),
+        event_log: manifest.event_log.is_some(),
         limits: pilothouse_core::manifest::LimitsRequest::default(),
     }
 }

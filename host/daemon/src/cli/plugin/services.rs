@@ -8,7 +8,8 @@ use pilothouse_core::name::{ConnectionName, InstallationName, OutputName};
 use pilothouse_core::resource::FilePath;
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
 use pilothouse_runtime::{
-    Connection, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services,
+    Connection, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery, ResourceError, ResourceLevel,
+    Services,
 };
 use tempfile::TempDir;
 use tokio::io::AsyncRead;
@@ -80,6 +81,10 @@ impl Services for LocalServices {
 
     async fn resources(&self, _level: ResourceLevel, _prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
         Err(no_files())
+    }
+
+    async fn earlier_events(&self, _query: LogQuery) -> Result<LogPage, LogError> {
+        Ok(LogPage::default())
     }
 
     async fn prepare_job(&self, _request: JobRequest) -> Result<String, JobError> {

@@ -9,6 +9,10 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ),
     ("sdk/rust/src/context.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/context.rs"))),
     ("sdk/rust/src/event.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/event.rs"))),
+    (
+        "sdk/rust/src/event_log.rs",
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/event_log.rs")),
+    ),
     ("sdk/rust/src/export.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/export.rs"))),
     ("sdk/rust/src/failure.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/failure.rs"))),
     ("sdk/rust/src/handler.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/src/handler.rs"))),
@@ -91,6 +95,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
         "wit/deps/wasi-sockets/sockets.wit",
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/deps/wasi-sockets/sockets.wit")),
     ),
+    ("wit/event-log.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/event-log.wit"))),
     ("wit/event.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/event.wit"))),
     ("wit/handler.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/handler.wit"))),
     ("wit/inbound.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/inbound.wit"))),
