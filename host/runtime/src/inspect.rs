@@ -45,7 +45,7 @@ pub(crate) const SETTINGS: &str = "pilothouse:plugin/settings";
 pub(crate) const INBOUND: &str = "pilothouse:plugin/inbound";
 
 /// Interfaces that the host offers, with the versions it takes. WASI 0.2 is compatible in itself; drafts only exactly.
-const OFFERED: [(&str, &str); 13] = [
+const OFFERED: [(&str, &str); 14] = [
     ("pilothouse:plugin/event", "0.1."),
     ("pilothouse:plugin/delivery", "0.1."),
     ("pilothouse:plugin/event-log", "0.1."),

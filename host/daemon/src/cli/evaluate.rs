@@ -65,11 +65,11 @@ impl EvaluateCommand {
     }
 }
 
-fn unreadable(path: &Path, why: impl Into<String>) -> CliError {
+pub(super) fn unreadable(path: &Path, why: impl Into<String>) -> CliError {
     CliError::new(Exit::Usage, format!("{} cannot be read", path.display())).because(why)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let taken = match path.to_str() {
         Some(STDIN) => std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes),
@@ -97,6 +97,7 @@ pub(super) fn show(evaluation: &Evaluation, output: Output, terminal: &mut Termi
 }
 
 /// Makes the exit code of a result.
+
 pub(super) fn verdict(result: TaskResult) -> Result<(), CliError> {
     match result {
         TaskResult::Pass => Ok(()),

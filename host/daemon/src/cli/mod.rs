@@ -13,6 +13,7 @@ mod delivery;
 mod doctor;
 mod error;
 mod evaluate;
+mod evaluation;
 mod event;
 mod executor;
 mod inbound;
@@ -103,6 +104,9 @@ enum Command {
     Sequence(sequence::SequenceCommand),
     /// Judge values by an SLO file, without a host.
     Evaluate(evaluate::EvaluateCommand),
+    /// Trigger evaluations, see what they came to, and declare one invalid.
+    #[command(subcommand)]
+    Evaluation(evaluation::EvaluationCommand),
     /// See what waits for people, approve and decline.
     #[command(subcommand)]
     Approval(approval::ApprovalCommand),
@@ -151,7 +155,11 @@ enum Command {
 impl Command {
     /// Tells whether a command's result is an evaluation, which has more forms.
     fn gives_evaluations(&self) -> bool {
-        matches!(self, Self::Evaluate(_))
+        match self {
+            Self::Evaluate(_) => true,
+            Self::Evaluation(command) => command.gives_evaluations(),
+            _ => false,
+        }
     }
 }
 
@@ -204,6 +212,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Resource(command) => command.run(&global, terminal).await,
         Command::Sequence(command) => command.run(&global, terminal).await,
         Command::Evaluate(command) => command.run(&global, terminal),
+        Command::Evaluation(command) => command.run(&global, terminal).await,
         Command::Approval(command) => command.run(&global, terminal).await,
         Command::Executor(command) => command.run(&global, terminal).await,
         Command::Inbound(command) => command.run(&global, terminal).await,

@@ -8,6 +8,7 @@
 pub mod approval;
 pub mod clock;
 mod dispatch;
+pub mod evaluations;
 mod ingest;
 mod install;
 mod installation;

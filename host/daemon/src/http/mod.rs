@@ -10,6 +10,7 @@ mod backup;
 mod body;
 pub mod connections;
 pub mod deliveries;
+pub mod evaluations;
 pub mod events;
 pub mod executors;
 mod guard;
@@ -251,6 +252,11 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/sequences/{id}/resume", post(sequences::resume))
         .route("/v1/sequences/{id}/abort", post(sequences::abort))
         .route("/v1/sequences/{id}/rerun", post(sequences::rerun))
+        .route("/v1/evaluate", post(evaluations::judge))
+        .route("/v1/evaluations", get(evaluations::list).post(evaluations::trigger))
+        .route("/v1/evaluations/import", post(evaluations::import))
+        .route("/v1/evaluations/{id}", get(evaluations::one))
+        .route("/v1/evaluations/{id}/invalidate", post(evaluations::invalidate))
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::one).post(approvals::decide))
         .route("/v1/executors", get(executors::list))

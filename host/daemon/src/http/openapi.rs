@@ -5,8 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    approvals, backup, connections, deliveries, events, executors, health, inbound, ingest, metrics, plugins, projects,
-    resources, secrets, sequences, tail, tasks, tokens, upstreams,
+    approvals, backup, connections, deliveries, evaluations, events, executors, health, inbound, ingest, metrics,
+    plugins, projects, resources, secrets, sequences, tail, tasks, tokens, upstreams,
 };
 
 /// The description of every path.
@@ -25,6 +25,8 @@ use super::{
         upstreams::decide, secrets::list, secrets::put, secrets::delete,
         sequences::trigger, sequences::list, sequences::one, sequences::pause, sequences::resume, sequences::abort,
         sequences::rerun, sequences::figures,
+        evaluations::judge, evaluations::list, evaluations::trigger, evaluations::import, evaluations::one,
+        evaluations::invalidate,
         approvals::list, approvals::one, approvals::decide,
         executors::list, executors::put, executors::delete, executors::lease,
         inbound::list, inbound::put, inbound::delete, inbound::log, inbound::receive,

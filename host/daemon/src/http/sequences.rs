@@ -29,7 +29,7 @@ pub const PAGE_SEQUENCES_MAX: usize = 500;
 /// Sequences on a page unless the client says otherwise.
 pub const PAGE_SEQUENCES_DEFAULT: usize = 50;
 /// Source of the events with which the API triggers sequences.
-const API_SOURCE: &str = "/pilothouse/api";
+pub(super) const API_SOURCE: &str = "/pilothouse/api";
 /// Days that figures look back unless the client says otherwise.
 const FIGURES_DAYS: u64 = 30;
 
