@@ -251,7 +251,7 @@ fn configuration(target: &str, limit: &str) -> Value {
         "configureMonitoring": { "type": "prometheus" },
         "prometheus": {
             "stages": ["dev"], "targets": [target], "sli": "indicators: {throughput: 'sum(up)'}",
-            "slo": format!("objectives:\n- {{sli: throughput, pass: [{{criteria: ['>{limit}']}}]}}"),
+            "slo": format!("spec_version: '1.0'\ntotal_score: {{pass: 90%}}\nobjectives:\n- {{sli: throughput, pass: [{{criteria: ['>{limit}']}}]}}"),
         },
     })
 }

@@ -5,7 +5,6 @@
 
 pub mod api;
 pub mod configure;
-pub mod criterion;
 pub mod indicator;
 pub mod place;
 pub mod query;
@@ -60,10 +59,10 @@ impl Handler for Prometheus {
 fn check_settings(settings: &Settings) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(Err(error)) = settings.sli.as_deref().map(slo::read_sli) {
-        problems.push(Problem::new("/sli", error.to_string()));
+        problems.push(Problem::new("/sli", error));
     }
     if let Some(Err(error)) = settings.slo.as_deref().map(slo::read_slo) {
-        problems.push(Problem::new("/slo", error.to_string()));
+        problems.push(Problem::new("/slo", error));
     }
     if settings.alert_for.as_deref().is_some_and(|text| !request::is_duration(text)) {
         problems.push(Problem::new("/alert-for", "write a duration such as 10m"));

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use pilothouse_sdk::resources::Level;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ pub enum TargetList {
     ByStage(BTreeMap<String, Vec<String>>),
 }
 
-/// What the event brings for this plugin, until files come from Git.
+/// What the event brings for this plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Brought {
@@ -120,13 +121,16 @@ fn brought(data: &Value) -> Result<Brought, String> {
     }
 }
 
+/// Where this provider's SLI files lie in a project's folders.
+const SLI_FILE: &str = "prometheus/sli.yaml";
+
 /// The key under which the SLI file of a service is kept from `configure-monitoring` for later queries.
 pub fn sli_key(place: &Place) -> String {
     format!("sli/{}/{}", place.project, place.service)
 }
 
-/// Finds the queries of a service: the event's, else those that it was configured with, else the settings'. None: the
-/// defaults.
+/// Finds the queries of a service: the event's, else those of the project's SLI files, else those that it was configured
+/// with, else the settings'. None: the defaults.
 ///
 /// # Errors
 /// A file cannot be read; says which.
@@ -135,12 +139,30 @@ pub fn queries(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<
         return serde_json::from_value(queries.clone())
             .map_err(|_| "`get-sli.queries` must be an object of texts".to_owned());
     }
+    if let Some(text) = brought(data)?.sli {
+        return slo::read_sli(&text);
+    }
+    let of_project = project_queries(tools)?;
+    if !of_project.is_empty() {
+        return Ok(of_project);
+    }
     // Without the grant for state there is nothing kept; that is how the operator wants it.
     let kept = || tools.kept(&sli_key(&place(data))).ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
-    match brought(data)?.sli.or_else(kept).or_else(|| settings.sli.clone()) {
-        Some(text) => slo::read_sli(&text).map_err(|error| error.to_string()),
+    match kept().or_else(|| settings.sli.clone()) {
+        Some(text) => slo::read_sli(&text),
         None => Ok(Queries::new()),
     }
+}
+
+/// Reads the SLI files of the project: its own, the stage's, the service's, the service's in the stage; the later ones win.
+fn project_queries(tools: &impl Tools) -> Result<Queries, String> {
+    let mut queries = Queries::new();
+    for level in [Level::Project, Level::Stage, Level::Service, Level::ServiceInStage] {
+        if let Some(bytes) = tools.resource(level, SLI_FILE)? {
+            queries.extend(slo::read_sli(&String::from_utf8_lossy(&bytes))?);
+        }
+    }
+    Ok(queries)
 }
 
 /// Returns the indicators of a service that nobody named: all of its SLI file, else the defaults.
@@ -201,7 +223,7 @@ pub fn configuration(data: &Value, settings: &Settings, tools: &impl Tools) -> R
         None => None,
     };
     let slo = match brought.slo.as_ref().or(settings.slo.as_ref()) {
-        Some(text) => Some(slo::read_slo(text).map_err(|error| error.to_string())?),
+        Some(text) => Some(slo::read_slo(text)?),
         None => None,
     };
     if targets.is_none() && slo.is_none() {
@@ -381,12 +403,12 @@ mod tests {
             (
                 "bad slo",
                 json!({ "project": "p", "stage": "d", "service": "s", "prometheus": { "slo": "objectives: 1" } }),
-                "SLO file cannot be read",
+                "the SLO file has errors",
             ),
             (
                 "bad sli",
-                json!({ "project": "p", "stage": "d", "service": "s", "prometheus": { "slo": "", "sli": "indicators: 1" } }),
-                "SLI file cannot be read",
+                json!({ "project": "p", "stage": "d", "service": "s", "prometheus": { "targets": ["x:1"], "sli": "indicators: 1" } }),
+                "the SLI file has errors",
             ),
             ("wrong shape", json!({ "prometheus": 1 }), "`prometheus` must be an object"),
         ];

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use pilothouse_sdk::files::criterion::Criterion;
 use serde::{Deserialize, Serialize};
 
-use crate::criterion::Criterion;
 use crate::place::Place;
 use crate::query::{self, Scope};
-use crate::slo::{Objective, Queries, Slo};
+use crate::slo::{Objective, Queries, Slo, violated};
 
 /// The window of a query in an alert, in seconds (V1's value).
 pub const WINDOW_SECONDS_DEFAULT: u64 = 180;
@@ -65,11 +65,13 @@ pub struct Skipped {
 /// Makes the group of one stage; `hold` is how long a limit must be broken.
 ///
 /// An alert fires when none of the objective's alternatives is met: each of them must have a broken criterion. A relative
-/// criterion compares with earlier evaluations, which Prometheus does not know, so it is skipped and reported; so is an
-/// alternative that has no other. An objective of which nothing is left, or without a query, makes no alert.
+/// criterion compares with earlier evaluations, which Prometheus does not know, so it is skipped and reported: the alert
+/// then fires less often than the objective is missed, never more often. An objective with an alternative that has no other
+/// criteria, or without a query, makes no alert.
 pub fn group(slo: &Slo, queries: &Queries, place: &Place, seconds: u64, hold: &str) -> (Group, Vec<Skipped>) {
     let labels = BTreeMap::new();
-    let scope = Scope { place, deployment: "primary", labels: &labels, filters: &slo.filters, seconds };
+    let filters: Vec<(String, String)> = slo.filter.clone().into_iter().collect();
+    let scope = Scope { place, deployment: "primary", labels: &labels, filters: &filters, seconds };
     let mut group = Group { name: place.group(), rules: Vec::new() };
     let mut skipped = Vec::new();
     for objective in slo.objectives.iter().filter(|objective| !objective.pass.is_empty()) {
@@ -80,6 +82,12 @@ pub fn group(slo: &Slo, queries: &Queries, place: &Place, seconds: u64, hold: &s
         };
         let relative = objective.pass.iter().flatten().filter(|criterion| criterion.relative);
         skipped.extend(relative.map(|it| skip(Some(it), "compares with earlier evaluations".to_owned())));
+        if objective.pass.iter().any(|all| all.iter().all(|criterion| criterion.relative)) {
+            let reason =
+                "an alternative compares only with earlier evaluations, so no threshold says when it is broken";
+            skipped.push(skip(None, reason.to_owned()));
+            continue;
+        }
         match query::of(&objective.sli, queries, &scope) {
             Err(reason) => skipped.push(skip(None, reason)),
             Ok(query) => group.rules.extend(alert(objective, &query, place, hold)),
@@ -90,15 +98,11 @@ pub fn group(slo: &Slo, queries: &Queries, place: &Place, seconds: u64, hold: &s
 
 /// Makes the alert of an objective, if it has an absolute criterion.
 fn alert(objective: &Objective, query: &str, place: &Place, hold: &str) -> Option<Alert> {
-    let alternatives: Vec<Vec<&Criterion>> = objective
-        .pass
-        .iter()
-        .map(|all| all.iter().filter(|criterion| !criterion.relative).collect())
-        .filter(|all: &Vec<_>| !all.is_empty())
-        .collect();
+    let alternatives: Vec<Vec<&Criterion>> =
+        objective.pass.iter().map(|all| all.iter().filter(|criterion| !criterion.relative).collect()).collect();
     let broken = |all: &Vec<&Criterion>| {
         let each: Vec<String> =
-            all.iter().map(|it| format!("({query}) {} {}", it.operator.violated(), it.value)).collect();
+            all.iter().map(|it| format!("({query}) {} {}", violated(it.operator), it.value)).collect();
         each.join(" or ")
     };
     let expr = match alternatives.as_slice() {
@@ -117,7 +121,7 @@ fn alert(objective: &Objective, query: &str, place: &Place, hold: &str) -> Optio
         ("service", &place.service),
         ("deployment", "primary"),
     ];
-    let name = if objective.display_name.is_empty() { &objective.sli } else { &objective.display_name };
+    let name = objective.display_name.as_ref().filter(|name| !name.is_empty()).unwrap_or(&objective.sli);
     let description = format!(
         "{} of {} in {}/{} is {{{{ $value }}}}; wanted is {}",
         untemplated(&objective.sli),
@@ -207,13 +211,15 @@ mod tests {
     use super::*;
     use crate::slo::read_slo;
 
+    const HEAD: &str = "spec_version: '1.0'\ntotal_score: {pass: 90%}\n";
+
     fn place() -> Place {
         Place { project: "shop".to_owned(), stage: "dev".to_owned(), service: "cart".to_owned() }
     }
 
     /// Makes the group of an SLO with one objective `x`, whose query is `q`.
     fn of(pass: &str) -> (Group, Vec<Skipped>) {
-        let slo = read_slo(&format!("objectives:\n- sli: x\n  pass: {pass}\n")).unwrap();
+        let slo = read_slo(&format!("{HEAD}objectives:\n- sli: x\n  pass: {pass}\n")).unwrap();
         let queries = BTreeMap::from([("x".to_owned(), "q".to_owned())]);
         group(&slo, &queries, &place(), 180, "10m")
     }
@@ -236,7 +242,6 @@ mod tests {
                 "((q) >= 600 or (q) <= 10) and ((q) != 0)",
             ),
             ("relative beside absolute", "[{criteria: ['<=+10%', '<600']}]", "(q) >= 600"),
-            ("a relative alternative", "[{criteria: ['<=+10%']}, {criteria: ['<600']}]", "(q) >= 600"),
             ("a fraction", "[{criteria: ['<0.05']}]", "(q) >= 0.05"),
         ];
         for (name, pass, expected) in cases {
@@ -244,6 +249,13 @@ mod tests {
             assert_eq!(group.rules.len(), 1, "{name}");
             assert_eq!(group.rules[0].expr, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn an_alternative_of_relative_criteria_alone_may_be_met_so_no_threshold_tells() {
+        let (group, skipped) = of("[{criteria: ['<=+10%']}, {criteria: ['<600']}]");
+        assert!(group.rules.is_empty());
+        assert!(skipped.iter().any(|it| it.sli == "x" && it.criterion.is_none()), "{skipped:?}");
     }
 
     #[test]
@@ -256,7 +268,8 @@ mod tests {
 
     #[test]
     fn an_objective_without_a_query_is_reported_and_an_informational_one_is_not() {
-        let slo = read_slo("objectives:\n- sli: memory\n  pass: [{criteria: ['<1']}]\n- sli: info\n").unwrap();
+        let slo = read_slo(&format!("{HEAD}objectives:\n- sli: memory\n  pass: [{{criteria: ['<1']}}]\n- sli: info\n"))
+            .unwrap();
         let (group, skipped) = group(&slo, &BTreeMap::new(), &place(), 180, "10m");
         assert!(group.rules.is_empty());
         assert_eq!(skipped.len(), 1);
@@ -266,7 +279,7 @@ mod tests {
     #[test]
     fn a_rule_carries_what_remediation_needs() {
         let slo = read_slo(
-            "filter: {handler: Items}\nobjectives:\n- sli: response_time_p95\n  displayName: 'P95 {{ bad }}'\n  pass: [{criteria: ['<600']}]\n",
+            "spec_version: '1.0'\ntotal_score: {pass: 90%}\nfilter: {handler: Items}\nobjectives:\n- sli: response_time_p95\n  displayName: 'P95 {{ bad }}'\n  pass: [{criteria: ['<600']}]\n",
         )
         .unwrap();
         let (group, _) = group(&slo, &BTreeMap::new(), &place(), 120, "30s");

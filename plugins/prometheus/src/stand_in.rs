@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pilothouse_sdk::Failure;
 use pilothouse_sdk::http::Response;
+use pilothouse_sdk::resources::Level;
 
 use crate::tools::Tools;
 
@@ -17,6 +18,8 @@ pub(crate) struct StandIn {
     pub(crate) files: RefCell<BTreeMap<String, String>>,
     pub(crate) state: RefCell<BTreeMap<String, Vec<u8>>>,
     pub(crate) calls: RefCell<Vec<Call>>,
+    /// Files of the project, by level and path.
+    pub(crate) project: RefCell<BTreeMap<(String, String), String>>,
     answers: RefCell<BTreeMap<String, VecDeque<Result<Response, Failure>>>>,
 }
 
@@ -70,6 +73,10 @@ impl Tools for StandIn {
             None => self.files.borrow_mut().remove(&path),
         };
         Ok(())
+    }
+
+    fn resource(&self, level: Level, path: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.project.borrow().get(&(format!("{level:?}"), path.to_owned())).map(|text| text.as_bytes().to_vec()))
     }
 
     fn kept(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use pilothouse_sdk::http::Response;
-use pilothouse_sdk::{Context, Failure, http, key_value, outputs, retry};
+use pilothouse_sdk::resources::Level;
+use pilothouse_sdk::{Context, Failure, http, key_value, outputs, resources, retry};
 
 /// The directory for scrape targets, by this plugin's name for it.
 pub const TARGETS_DIRECTORY: &str = "targets";
@@ -49,6 +50,11 @@ pub trait Tools {
     /// # Errors
     /// Not granted, or another's file.
     fn write(&self, directory: &str, name: &str, content: Option<&[u8]>) -> Result<(), Failure>;
+    /// Reads a file of the project in hand; `None` if it is not there, or if the project's files are not granted.
+    ///
+    /// # Errors
+    /// The host failed.
+    fn resource(&self, level: Level, path: &str) -> Result<Option<Vec<u8>>, String>;
     /// Returns a value kept by an earlier delivery.
     ///
     /// # Errors
@@ -110,6 +116,15 @@ impl Tools for Host<'_> {
             Ok(()) => Ok(()),
             Err(outputs::Error::NotFound) if content.is_none() => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    fn resource(&self, level: Level, path: &str) -> Result<Option<Vec<u8>>, String> {
+        match resources::read(level, path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            // An event may belong to no project, stage or service, and the operator may keep the files to himself.
+            Err(resources::Error::NotFound | resources::Error::Invalid(_) | resources::Error::Denied(_)) => Ok(None),
+            Err(error @ resources::Error::Unavailable(_)) => Err(error.to_string()),
         }
     }
 

@@ -12,8 +12,8 @@ use super::evaluate::{self, EXIT_HELP, read, unreadable};
 use super::sequence::pair;
 use super::terminal::{Format, cell};
 use super::{CliError, Exit, Global, Output, Terminal};
-use pilothouse_core::quantity::Span;
 use crate::http::evaluations::{EvaluateBody, IMPORT_EVENTS_MAX, ImportBody, InvalidateBody};
+use pilothouse_core::quantity::Span;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);

@@ -23,8 +23,8 @@ use super::projects::{MESSAGE_BYTES_MAX, commit_id};
 use super::query::{JsonBody, Parameters};
 use super::sequences::API_SOURCE;
 use crate::auth::Identity;
-use crate::engine::view::Sender;
 use crate::engine::evaluations::{EvaluationError, EvaluationFilter, EvaluationView};
+use crate::engine::view::Sender;
 
 /// Most evaluations on one page.
 pub const PAGE_EVALUATIONS_MAX: usize = 200;

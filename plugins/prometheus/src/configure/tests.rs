@@ -19,7 +19,7 @@ fn trigger(stages: Value) -> Value {
             "stages": stages,
             "targets": ["cart.$STAGE:80"],
             "sli": "indicators: {error_rate: errors}",
-            "slo": "objectives:\n- {sli: error_rate, pass: [{criteria: ['<=+10%', '<0.1']}]}\n- {sli: throughput, pass: [{criteria: ['>1']}]}",
+            "slo": "spec_version: '1.0'\ntotal_score: {pass: 90%}\nobjectives:\n- {sli: error_rate, pass: [{criteria: ['<=+10%', '<0.1']}]}\n- {sli: throughput, pass: [{criteria: ['>1']}]}",
         },
     })
 }
@@ -237,7 +237,7 @@ fn an_slo_without_alerts_removes_the_rules_and_no_slo_leaves_them() {
     data["prometheus"]["slo"] = Value::Null;
     answered(begin(&tools, &plan_of(&data, &tools), None, KEY));
     assert!(tools.files.borrow().contains_key(RULES));
-    data["prometheus"]["slo"] = json!("objectives: []");
+    data["prometheus"]["slo"] = json!("spec_version: '1.0'\ntotal_score: {pass: 90%}\nobjectives: []");
     answered(begin(&tools, &plan_of(&data, &tools), None, KEY));
     assert!(!tools.files.borrow().contains_key(RULES));
 }
