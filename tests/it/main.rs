@@ -11,6 +11,7 @@
 mod approvals;
 mod crash;
 mod demo;
+mod evaluation;
 mod executors;
 mod flow;
 mod hostile;
@@ -20,6 +21,7 @@ mod jobs;
 mod keptn_import;
 mod languages;
 mod new_plugin;
+mod pipelines;
 mod plugins;
 mod program;
 mod questions;
