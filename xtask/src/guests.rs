@@ -51,7 +51,8 @@ pub(crate) fn build_plugins(workspace: &Workspace) -> Result<()> {
     for name in PLUGINS {
         let product = workspace.plugins_out().join(format!("{name}.wasm"));
         let manifest = workspace.root().join("plugins").join(name).join("plugin.toml");
-        install(&built.join(format!("plugin_{}.wasm", name.replace('-', "_")), &product, Some(&manifest))?;
+        let module = format!("plugin_{}.wasm", name.replace('-', "_"));
+        install(&built.join(module), &product, Some(&manifest))?;
     }
     build_demo_guest(workspace)?;
     println!("guests: {} plugins in {}", PLUGINS.len(), workspace.plugins_out().display());
