@@ -61,6 +61,13 @@ impl resources::Host for State {
         Ok(self.read_resource(None, &path).await)
     }
 
+    async fn services(&mut self) -> wasmtime::Result<Result<Vec<String>, Error>> {
+        if let Err(denied) = self.granted_resources() {
+            return Ok(Err(denied));
+        }
+        Ok(self.services.project_services().await.map_err(Error::from))
+    }
+
     async fn entries(&mut self, at: Level, prefix: String) -> wasmtime::Result<Result<Vec<Entry>, Error>> {
         Ok(self.list_resources(at.into(), &prefix).await)
     }

@@ -59,6 +59,12 @@ pub trait Services: Send + Sync {
     /// As for [`Services::resource`].
     async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError>;
 
+    /// Lists the services of the project in hand.
+    ///
+    /// # Errors
+    /// As for [`Services::resource`].
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError>;
+
     /// Reads earlier events of the project in hand, the newest first.
     ///
     /// # Errors
@@ -322,6 +328,10 @@ impl Services for NoServices {
     }
 
     async fn resources(&self, _level: ResourceLevel, _prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
+        Err(ResourceError::Unavailable(NOTHING.to_owned()))
+    }
+
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
         Err(ResourceError::Unavailable(NOTHING.to_owned()))
     }
 

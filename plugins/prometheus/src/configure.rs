@@ -52,6 +52,7 @@ pub fn plan(configuration: Configuration) -> Plan {
                 place,
                 configuration.window_seconds,
                 &configuration.alert_for,
+                &BTreeMap::new(),
             );
             // The SLO is the same for each stage, and so is what is left out.
             for one in left_out {
@@ -162,7 +163,8 @@ fn files(tools: &impl Tools, plan: &Plan, commit: Option<&str>) -> Result<Vec<Fi
         for place in &plan.places {
             let name = place.targets_file();
             let of_stage = by_stage.get(&place.stage).map(Vec::as_slice).unwrap_or_default();
-            let new = (!of_stage.is_empty()).then(|| targets::file(place, of_stage).into_bytes());
+            let new =
+                (!of_stage.is_empty()).then(|| targets::file(place, of_stage, &BTreeMap::new(), commit).into_bytes());
             names.push(name.clone());
             files.push(File { directory: TARGETS_DIRECTORY, old: tools.file(TARGETS_DIRECTORY, &name)?, name, new });
         }

@@ -7,6 +7,7 @@ pub mod api;
 pub mod configure;
 pub mod indicator;
 pub mod place;
+pub mod project;
 pub mod query;
 pub mod report;
 pub mod request;
@@ -14,23 +15,36 @@ pub mod rules;
 pub mod slo;
 #[cfg(test)]
 mod stand_in;
+pub mod sync;
 pub mod targets;
 pub mod tools;
 
+use pilothouse_sdk::files::shipyard::SHIPYARD_FILE;
+use pilothouse_sdk::resources::Level;
 use pilothouse_sdk::{
     Cause, Context, Event, Failure, Finished, Handler, Outcome, Problem, Task, log, reject, settings,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::Trouble;
 use crate::configure::Step;
 use crate::request::Settings;
+use crate::sync::{Mode, State};
 use crate::tools::{Host, Tools};
 
 /// The value of `type` and `sliProvider` that means this plugin.
 const PROVIDER: &str = "prometheus";
 /// The type of the events with which tests end.
 const TEST_FINISHED: &str = "sh.keptn.event.test.finished";
+
+/// The type of the events that tell of a project's new commit.
+const COMMITTED: &str = "dev.pilothouse.project.committed.v1";
+/// The type of the events that tell of a project's end.
+const DELETED: &str = "dev.pilothouse.project.deleted.v1";
+/// What came of a commit, where it changed something or failed.
+const SYNCED: &str = "io.prometheus.monitoring.synced.v1";
+/// The task that brings tools in step with a project, or says where they are not.
+const SYNC_MONITORING: &str = "sync-monitoring";
 
 struct Prometheus;
 
@@ -40,9 +54,18 @@ impl Handler for Prometheus {
         let tools = Host(ctx);
         let data: Value = event.json()?;
         match ctx.task() {
+            Some(task) if task.name == SYNC_MONITORING => sync_monitoring(ctx, &task, &data, &settings, &tools),
+            Some(task) if task.name == "configure-monitoring" && is_of_project(&data, &tools)? => {
+                answer(ctx, &settings, &tools, Mode::Sync)
+            }
             Some(task) if task.name == "configure-monitoring" => configure(ctx, &task, &data, &settings, &tools),
             Some(task) if task.name == "get-sli" => get_sli(&data, &settings, &tools),
             Some(task) => Err(reject(format!("this plugin does not execute the task `{}`", task.name))),
+            None if event.ty == COMMITTED => committed(ctx, &settings, &tools),
+            None if event.ty == DELETED => {
+                sync::forget(&tools, request::text(&data, "project"))?;
+                Ok(Outcome::none())
+            }
             None if event.ty == TEST_FINISHED => report(&data, &settings, &tools),
             None => Err(reject(format!("this plugin does not observe events of type `{}`", event.ty))),
         }
@@ -54,6 +77,71 @@ impl Handler for Prometheus {
             Err(error) => vec![Problem::new("", error.to_string())],
         }
     }
+}
+
+/// Tells whether a `configure-monitoring` means what the project's files say: it brings no configuration of its own.
+fn is_of_project(data: &Value, tools: &impl Tools) -> Result<bool, Failure> {
+    if data.get("prometheus").is_some_and(|brought| !brought.is_null()) {
+        return Ok(false);
+    }
+    let shipyard = tools.resource(Level::Project, SHIPYARD_FILE).map_err(pilothouse_sdk::retry)?;
+    Ok(shipyard.is_some())
+}
+
+/// Brings Prometheus in step with a project's new commit.
+fn committed(ctx: &Context, settings: &Settings, tools: &impl Tools) -> Result<Outcome, Failure> {
+    let name = ctx.project().ok_or_else(|| reject("the event names no project"))?;
+    let commit = ctx.commit();
+    let report = sync::run(tools, &name, settings, Mode::Sync, commit.as_deref())?;
+    let bad = report.items.iter().any(|item| item.state != State::InStep);
+    if !report.changed && !bad {
+        return Ok(Outcome::none());
+    }
+    let data = json!({ "project": name, "commit": commit, "items": report.items });
+    Ok(Outcome::none().event(Event::builder(SYNCED).subject(name).json(&data)?))
+}
+
+fn sync_monitoring(
+    ctx: &Context,
+    task: &Task,
+    data: &Value,
+    settings: &Settings,
+    tools: &impl Tools,
+) -> Result<Outcome, Failure> {
+    if task.cause != Cause::Triggered {
+        return Ok(Outcome::pending());
+    }
+    let mode = match data.pointer("/sync-monitoring/mode").and_then(Value::as_str) {
+        None | Some("sync") => Mode::Sync,
+        Some("check") => Mode::Check,
+        Some(other) => {
+            let message = format!("`sync-monitoring.mode` is `{other}`; write `sync` or `check`");
+            return Ok(Outcome::finished(Finished::errored(message)));
+        }
+    };
+    answer(ctx, settings, tools, mode)
+}
+
+/// Answers a task with how Prometheus stands to each service.
+fn answer(ctx: &Context, settings: &Settings, tools: &impl Tools, mode: Mode) -> Result<Outcome, Failure> {
+    let name = ctx.project().ok_or_else(|| reject("the event names no project"))?;
+    let report = sync::run(tools, &name, settings, mode, ctx.commit().as_deref())?;
+    let count = |state: State| report.items.iter().filter(|item| item.state == state).count();
+    let of =
+        [(State::InStep, "in step"), (State::Behind, "behind"), (State::Drifted, "drifted"), (State::Failed, "failed")];
+    let told: Vec<String> = of
+        .into_iter()
+        .filter(|(state, _)| *state == State::InStep || count(*state) > 0)
+        .map(|(state, word)| format!("{} {word}", count(state)))
+        .collect();
+    let reasons = report.items.iter().filter(|item| item.state == State::Failed).map(|item| item.reason.as_str());
+    let message = [vec![told.join(", ")], reasons.map(str::to_owned).take(3).collect()].concat().join(". ");
+    let finished = match mode {
+        Mode::Sync if count(State::Failed) > 0 => Finished::fail(message),
+        _ if count(State::InStep) < report.items.len() => Finished::warning(message),
+        _ => Finished::pass(message),
+    };
+    Ok(Outcome::finished(finished.output(&json!({ "type": "prometheus", "items": report.items }))))
 }
 
 fn check_settings(settings: &Settings) -> Vec<Problem> {

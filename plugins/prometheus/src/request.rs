@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::place::{Place, is_name};
 use crate::query::{self, DEFAULT_INDICATORS};
-use crate::rules::{FOR_DEFAULT, WINDOW_SECONDS_DEFAULT};
+pub use crate::rules::{FOR_DEFAULT, WINDOW_SECONDS_DEFAULT};
 use crate::slo::{self, Queries};
 use crate::targets::is_target;
 use crate::tools::Tools;
@@ -122,7 +122,7 @@ fn brought(data: &Value) -> Result<Brought, String> {
 }
 
 /// Where this provider's SLI files lie in a project's folders.
-const SLI_FILE: &str = "prometheus/sli.yaml";
+pub const SLI_FILE: &str = "prometheus/sli.yaml";
 
 /// The key under which the SLI file of a service is kept from `configure-monitoring` for later queries.
 pub fn sli_key(place: &Place) -> String {
@@ -274,20 +274,7 @@ fn targets(list: &TargetList, places: &[Place]) -> Result<BTreeMap<String, Vec<S
     Ok(found)
 }
 
-/// Tells whether Prometheus reads `text` as a duration: `10m`, `1h30m`.
-pub fn is_duration(text: &str) -> bool {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (_, unit) = rest.split_at(digits);
-        let Some(unit) = ["ms", "s", "m", "h", "d", "w", "y"].into_iter().find(|it| digits > 0 && unit.starts_with(it))
-        else {
-            return false;
-        };
-        rest = rest.get(digits + unit.len()..).unwrap_or_default();
-    }
-    !text.is_empty()
-}
+pub use pilothouse_sdk::files::monitoring::is_duration;
 
 fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
@@ -416,11 +403,5 @@ mod tests {
             let error = configure(data, &Settings::default()).unwrap_err();
             assert!(error.contains(expected), "{name}: {error}");
         }
-    }
-
-    #[test]
-    fn durations_are_prometheus_own() {
-        assert!(["10m", "30s", "1h30m", "500ms", "0s"].into_iter().all(is_duration));
-        assert!(!["", "10", "m", "10 m", "1.5h", "10min"].into_iter().any(is_duration));
     }
 }

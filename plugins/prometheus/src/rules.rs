@@ -62,13 +62,20 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// Makes the group of one stage; `hold` is how long a limit must be broken.
+/// Makes the group of one stage; `hold` is how long a limit must be broken, `more_labels` go on each alert.
 ///
 /// An alert fires when none of the objective's alternatives is met: each of them must have a broken criterion. A relative
 /// criterion compares with earlier evaluations, which Prometheus does not know, so it is skipped and reported: the alert
 /// then fires less often than the objective is missed, never more often. An objective with an alternative that has no other
 /// criteria, or without a query, makes no alert.
-pub fn group(slo: &Slo, queries: &Queries, place: &Place, seconds: u64, hold: &str) -> (Group, Vec<Skipped>) {
+pub fn group(
+    slo: &Slo,
+    queries: &Queries,
+    place: &Place,
+    seconds: u64,
+    hold: &str,
+    more_labels: &BTreeMap<String, String>,
+) -> (Group, Vec<Skipped>) {
     let labels = BTreeMap::new();
     let filters: Vec<(String, String)> = slo.filter.clone().into_iter().collect();
     let scope = Scope { place, deployment: "primary", labels: &labels, filters: &filters, seconds };
@@ -90,14 +97,20 @@ pub fn group(slo: &Slo, queries: &Queries, place: &Place, seconds: u64, hold: &s
         }
         match query::of(&objective.sli, queries, &scope) {
             Err(reason) => skipped.push(skip(None, reason)),
-            Ok(query) => group.rules.extend(alert(objective, &query, place, hold)),
+            Ok(query) => group.rules.extend(alert(objective, &query, place, hold, more_labels)),
         }
     }
     (group, skipped)
 }
 
 /// Makes the alert of an objective, if it has an absolute criterion.
-fn alert(objective: &Objective, query: &str, place: &Place, hold: &str) -> Option<Alert> {
+fn alert(
+    objective: &Objective,
+    query: &str,
+    place: &Place,
+    hold: &str,
+    more_labels: &BTreeMap<String, String>,
+) -> Option<Alert> {
     let alternatives: Vec<Vec<&Criterion>> =
         objective.pass.iter().map(|all| all.iter().filter(|criterion| !criterion.relative).collect()).collect();
     let broken = |all: &Vec<&Criterion>| {
@@ -131,13 +144,14 @@ fn alert(objective: &Objective, query: &str, place: &Place, hold: &str) -> Optio
         wanted.join(", or ")
     );
     let annotations = [("summary", untemplated(name)), ("description", description)];
-    let owned =
-        |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
     Some(Alert {
         alert: objective.sli.clone(),
         expr,
         hold: hold.to_owned(),
-        labels: owned(&labels),
+        labels: owned(&labels).into_iter().chain(more_labels.clone()).collect(),
         annotations: annotations.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     })
 }
@@ -221,7 +235,7 @@ mod tests {
     fn of(pass: &str) -> (Group, Vec<Skipped>) {
         let slo = read_slo(&format!("{HEAD}objectives:\n- sli: x\n  pass: {pass}\n")).unwrap();
         let queries = BTreeMap::from([("x".to_owned(), "q".to_owned())]);
-        group(&slo, &queries, &place(), 180, "10m")
+        group(&slo, &queries, &place(), 180, "10m", &BTreeMap::new())
     }
 
     #[test]
@@ -270,7 +284,7 @@ mod tests {
     fn an_objective_without_a_query_is_reported_and_an_informational_one_is_not() {
         let slo = read_slo(&format!("{HEAD}objectives:\n- sli: memory\n  pass: [{{criteria: ['<1']}}]\n- sli: info\n"))
             .unwrap();
-        let (group, skipped) = group(&slo, &BTreeMap::new(), &place(), 180, "10m");
+        let (group, skipped) = group(&slo, &BTreeMap::new(), &place(), 180, "10m", &BTreeMap::new());
         assert!(group.rules.is_empty());
         assert_eq!(skipped.len(), 1);
         assert!(skipped[0].reason.starts_with("unsupported SLI: `memory`"));
@@ -282,7 +296,7 @@ mod tests {
             "spec_version: '1.0'\ntotal_score: {pass: 90%}\nfilter: {handler: Items}\nobjectives:\n- sli: response_time_p95\n  displayName: 'P95 {{ bad }}'\n  pass: [{criteria: ['<600']}]\n",
         )
         .unwrap();
-        let (group, _) = group(&slo, &BTreeMap::new(), &place(), 120, "30s");
+        let (group, _) = group(&slo, &BTreeMap::new(), &place(), 120, "30s", &BTreeMap::new());
         let yaml = RulesFile { groups: vec![group] }.to_yaml(&place(), Some("abc123"));
         assert_eq!(
             yaml,

@@ -79,6 +79,16 @@ impl Tools for StandIn {
         Ok(self.project.borrow().get(&(format!("{level:?}"), path.to_owned())).map(|text| text.as_bytes().to_vec()))
     }
 
+    fn services(&self) -> Result<Vec<String>, Failure> {
+        let project = self.project.borrow();
+        let of = |path: &String| {
+            let rest = path.strip_prefix("services/").or_else(|| Some(path.split_once("/services/")?.1))?;
+            Some(rest.split_once('/')?.0.to_owned())
+        };
+        let names: std::collections::BTreeSet<String> = project.keys().filter_map(|(_, path)| of(path)).collect();
+        Ok(names.into_iter().collect())
+    }
+
     fn kept(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
         Ok(self.state.borrow().get(key).cloned())
     }

@@ -2,6 +2,8 @@
 //!
 //! Never here: whether Prometheus reads it (`configure`).
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::place::Place;
@@ -17,14 +19,20 @@ pub fn is_target(target: &str) -> bool {
     host_is_plain && port.parse::<u16>().is_ok_and(|port| port > 0) && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Writes the file of one stage. Its job is the label that the default queries select.
-pub fn file(place: &Place, targets: &[String]) -> String {
-    let labels = json!({
-        "job": place.job(),
-        "project": place.project,
-        "stage": place.stage,
-        "service": place.service,
-    });
+/// The label that names the commit a file was generated from. Prometheus drops labels that begin so before it stores samples.
+pub const COMMIT_LABEL: &str = "__meta_pilothouse_commit";
+
+/// Writes the file of one stage, with more labels than its own. Its job is the label that the default queries select.
+pub fn file(place: &Place, targets: &[String], more_labels: &BTreeMap<String, String>, commit: Option<&str>) -> String {
+    let own = [
+        ("job", place.job()),
+        ("project", place.project.clone()),
+        ("stage", place.stage.clone()),
+        ("service", place.service.clone()),
+    ];
+    let mut labels = more_labels.clone();
+    labels.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    labels.extend(commit.map(|commit| (COMMIT_LABEL.to_owned(), commit.to_owned())));
     format!("{:#}\n", json!([{ "targets": targets, "labels": labels }]))
 }
 
@@ -59,7 +67,7 @@ mod tests {
     fn a_file_labels_its_targets_with_job_and_place() {
         let place = Place { project: "shop".to_owned(), stage: "dev".to_owned(), service: "cart".to_owned() };
         let file: serde_json::Value =
-            serde_json::from_str(&file(&place, &["a:1".to_owned(), "b:2".to_owned()])).unwrap();
+            serde_json::from_str(&file(&place, &["a:1".to_owned(), "b:2".to_owned()], &BTreeMap::new(), None)).unwrap();
         assert_eq!(
             file,
             json!([{

@@ -55,6 +55,11 @@ pub trait Tools {
     /// # Errors
     /// The host failed.
     fn resource(&self, level: Level, path: &str) -> Result<Option<Vec<u8>>, String>;
+    /// Lists the services of the project in hand; none if the project's files are not granted.
+    ///
+    /// # Errors
+    /// The host failed.
+    fn services(&self) -> Result<Vec<String>, Failure>;
     /// Returns a value kept by an earlier delivery.
     ///
     /// # Errors
@@ -125,6 +130,14 @@ impl Tools for Host<'_> {
             // An event may belong to no project, stage or service, and the operator may keep the files to himself.
             Err(resources::Error::NotFound | resources::Error::Invalid(_) | resources::Error::Denied(_)) => Ok(None),
             Err(error @ resources::Error::Unavailable(_)) => Err(error.to_string()),
+        }
+    }
+
+    fn services(&self) -> Result<Vec<String>, Failure> {
+        match resources::services() {
+            Ok(names) => Ok(names),
+            Err(resources::Error::Denied(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod evaluation;
 pub mod gate;
 pub mod jobs;
 mod member;
+pub mod monitoring;
 pub mod name;
 pub mod quantity;
 pub mod remediation;

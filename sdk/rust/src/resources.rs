@@ -75,6 +75,15 @@ pub fn read_nearest(path: &str) -> Result<Vec<u8>, Error> {
     Ok(wit::read_nearest(path)?)
 }
 
+/// Lists the services of the project, in order.
+///
+/// # Errors
+/// Not granted, or an event without a project.
+pub fn services() -> Result<Vec<String>, Error> {
+    inside()?;
+    Ok(wit::services()?)
+}
+
 /// Lists the files of one level whose paths begin with `prefix`, in order; at most 1,000.
 ///
 /// # Errors

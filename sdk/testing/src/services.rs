@@ -156,6 +156,19 @@ impl Services for TestServices {
         Ok(of_level.map(entry).collect())
     }
 
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
+        let world = self.world();
+        // A path of the project's level names its service, as in a project.
+        let of = |path: &str| {
+            let rest = path.strip_prefix("stages/").and_then(|rest| Some(rest.split_once('/')?.1)).unwrap_or(path);
+            rest.strip_prefix("services/").and_then(|rest| Some(rest.split_once('/')?.0.to_owned()))
+        };
+        let mut names: Vec<String> = world.resources.keys().filter_map(|(_, path)| of(path)).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
     async fn earlier_events(&self, query: LogQuery) -> Result<LogPage, LogError> {
         let world = self.world();
         let positions =

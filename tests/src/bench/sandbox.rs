@@ -16,8 +16,8 @@ use pilothouse_core::resource::FilePath;
 use pilothouse_core::scope::Place;
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
 use pilothouse_runtime::{
-    Call, CallContext, Connection, EmitError, JobError, JobRequest, JobStatus, Plugin, ResourceError, ResourceLevel,
-    Runtime, RuntimeConfig, Services, Settings,
+    Call, CallContext, Connection, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery, Plugin,
+    ResourceError, ResourceLevel, Runtime, RuntimeConfig, Services, Settings,
 };
 
 use crate::bare::Bare;
@@ -65,6 +65,14 @@ impl Services for Nothing {
 
     async fn resources(&self, _: ResourceLevel, _: &str) -> Result<Vec<(String, u64)>, ResourceError> {
         Ok(Vec::new())
+    }
+
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
+        Ok(Vec::new())
+    }
+
+    async fn earlier_events(&self, _: LogQuery) -> Result<LogPage, LogError> {
+        Ok(LogPage::default())
     }
 
     async fn prepare_job(&self, _: JobRequest) -> Result<String, JobError> {

@@ -10,7 +10,7 @@ pub mod project;
 #[cfg(test)]
 mod tests;
 
-pub use pilothouse_files::{Named, criterion, gate, jobs, remediation, sli, slo, webhooks, workload};
+pub use pilothouse_files::{Named, criterion, gate, jobs, monitoring, remediation, sli, slo, webhooks, workload};
 
 use crate::inbound::mapping;
 use crate::resource::Folder;
@@ -27,6 +27,8 @@ pub enum FileKind {
     Slo,
     /// Who measures, and what a missing SLO file means: `quality-gate.yaml`.
     Gate,
+    /// What is scraped and alerted on: `prometheus/monitoring.yaml`.
+    Monitoring,
     /// Queries of a provider: `<provider>/sli.yaml`.
     Sli,
     /// Actions for problems: `remediation.yaml`.
@@ -43,10 +45,11 @@ pub enum FileKind {
 
 impl FileKind {
     /// All formats.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Shipyard,
         Self::Slo,
         Self::Gate,
+        Self::Monitoring,
         Self::Sli,
         Self::Remediation,
         Self::Workload,
@@ -63,6 +66,7 @@ impl FileKind {
             SHIPYARD_FILE if folder == Folder::default() => Some(Self::Shipyard),
             "slo.yaml" => Some(Self::Slo),
             gate::GATE_FILE => Some(Self::Gate),
+            "prometheus/monitoring.yaml" => Some(Self::Monitoring),
             "remediation.yaml" => Some(Self::Remediation),
             "jmeter/jmeter.conf.yaml" => Some(Self::Workload),
             "jobs.yaml" => Some(Self::Jobs),
@@ -104,6 +108,8 @@ impl FileKind {
             Some(Self::Sli)
         } else if has(&["sliProvider", "withoutSlo"]) {
             Some(Self::Gate)
+        } else if has(&["targets", "alertFor", "alertWindow", "handEdits"]) {
+            Some(Self::Monitoring)
         } else if has(&["workloads"]) {
             Some(Self::Workload)
         } else {
@@ -117,6 +123,7 @@ impl FileKind {
             Self::Shipyard => "shipyard",
             Self::Slo => "SLO",
             Self::Gate => "gate",
+            Self::Monitoring => "monitoring",
             Self::Sli => "SLI",
             Self::Remediation => "remediation",
             Self::Workload => "workload",
@@ -132,6 +139,7 @@ impl FileKind {
             Self::Shipyard => "shipyard.json",
             Self::Slo => "slo.json",
             Self::Gate => "quality-gate.json",
+            Self::Monitoring => "monitoring.json",
             Self::Sli => "sli.json",
             Self::Remediation => "remediation.json",
             Self::Workload => "jmeter-workload.json",
@@ -148,6 +156,7 @@ pub fn check(kind: FileKind, bytes: &[u8]) -> Vec<Problem> {
         FileKind::Shipyard => shipyard::read(bytes).1,
         FileKind::Slo => slo::read(bytes).1,
         FileKind::Gate => gate::read(bytes).1,
+        FileKind::Monitoring => monitoring::read(bytes).1,
         FileKind::Sli => sli::read(bytes).1,
         FileKind::Remediation => remediation::read(bytes).1,
         FileKind::Workload => workload::read(bytes).1,

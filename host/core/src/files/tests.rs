@@ -81,6 +81,13 @@ const GATE: &str = "spec_version: '1.0'
 sliProvider: prometheus
 withoutSlo: pass
 ";
+const MONITORING: &str = "spec_version: '1.0'
+targets: ['$SERVICE.$STAGE:80', 'cart:81']
+labels: {team: shop}
+alertFor: 10m
+alertWindow: 1h30m
+handEdits: report
+";
 const SHIPYARD: &str = "apiVersion: spec.keptn.sh/0.2.3
 kind: Shipyard
 metadata: {name: shop}
@@ -109,7 +116,8 @@ events:
     data: {state: {from: /status, default: none}, text: 'is {/status}'}
 ";
 
-const GOOD: [(FileKind, &str); 9] = [
+const GOOD: [(FileKind, &str); 10] = [
+    (FileKind::Monitoring, MONITORING),
     (FileKind::Slo, SLO),
     (FileKind::Gate, GATE),
     (FileKind::Sli, SLI),
@@ -122,7 +130,13 @@ const GOOD: [(FileKind, &str); 9] = [
 ];
 
 /// What is changed in the good file of a format, and where and how the mistake is named.
-const BAD: [(FileKind, &str, &str, &str); 41] = [
+const BAD: [(FileKind, &str, &str, &str); 47] = [
+    (FileKind::Monitoring, "'1.0'", "'2.0'", "1:15: "),
+    (FileKind::Monitoring, "targets", "target", "did you mean `targets`"),
+    (FileKind::Monitoring, "team: shop", "job: shop", "3:9: "),
+    (FileKind::Monitoring, "alertFor: 10m", "alertFor: soon", "4:11: "),
+    (FileKind::Monitoring, "alertWindow: 1h30m", "alertWindow: 1.5h", "5:14: "),
+    (FileKind::Monitoring, "handEdits: report", "handEdits: keep", "6:12: "),
     (FileKind::Gate, "'1.0'", "'2.0'", "1:15: "),
     (FileKind::Gate, "sliProvider", "provider", "2:1: "),
     (FileKind::Gate, "withoutSlo: pass", "withoutSlo: fail", "3:13: "),
@@ -247,6 +261,7 @@ fn files_are_known_by_the_names_that_keptn_gave_them() {
         ("shipyard.yaml", Some(FileKind::Shipyard)),
         ("stages/dev/shipyard.yaml", None),
         ("slo.yaml", Some(FileKind::Slo)),
+        ("prometheus/monitoring.yaml", Some(FileKind::Monitoring)),
         ("quality-gate.yaml", Some(FileKind::Gate)),
         ("prometheus/sli.yaml", Some(FileKind::Sli)),
         ("a/b/sli.yaml", None),

@@ -17,6 +17,7 @@ mod evaluation;
 mod event;
 mod executor;
 mod inbound;
+mod monitoring;
 mod plugin;
 mod project;
 mod resource;
@@ -107,6 +108,9 @@ enum Command {
     /// Trigger evaluations, see what they came to, and declare one invalid.
     #[command(subcommand)]
     Evaluation(evaluation::EvaluationCommand),
+    /// See whether the tools have what a project's files say, and bring them in step.
+    #[command(subcommand)]
+    Monitoring(monitoring::MonitoringCommand),
     /// See what waits for people, approve and decline.
     #[command(subcommand)]
     Approval(approval::ApprovalCommand),
@@ -213,6 +217,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Sequence(command) => command.run(&global, terminal).await,
         Command::Evaluate(command) => command.run(&global, terminal),
         Command::Evaluation(command) => command.run(&global, terminal).await,
+        Command::Monitoring(command) => command.run(&global, terminal).await,
         Command::Approval(command) => command.run(&global, terminal).await,
         Command::Executor(command) => command.run(&global, terminal).await,
         Command::Inbound(command) => command.run(&global, terminal).await,

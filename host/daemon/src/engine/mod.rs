@@ -15,6 +15,7 @@ mod installation;
 mod job_flow;
 mod log;
 mod maintain;
+pub mod monitoring;
 pub mod outside;
 mod plan;
 mod receive;

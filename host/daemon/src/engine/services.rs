@@ -183,6 +183,11 @@ impl Services for CallServices {
         projects.files(&project, self.commit(), &folder, prefix, RESOURCE_ENTRIES_MAX).await
     }
 
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
+        let (project, _, _) = self.place()?;
+        self.inner.sequencer.projects.services(&project, self.commit()).await
+    }
+
     async fn earlier_events(&self, query: LogQuery) -> Result<LogPage, LogError> {
         let place = self.task.as_ref().map_or(&self.event.place, |task| &task.task.place);
         let missing = || LogError::Invalid("the event in hand belongs to no project".to_owned());

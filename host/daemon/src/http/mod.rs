@@ -18,6 +18,7 @@ pub mod health;
 pub mod inbound;
 pub mod ingest;
 mod metrics;
+pub mod monitoring;
 mod openapi;
 pub mod plugins;
 mod problem;
@@ -257,6 +258,8 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/evaluations/import", post(evaluations::import))
         .route("/v1/evaluations/{id}", get(evaluations::one))
         .route("/v1/evaluations/{id}/invalidate", post(evaluations::invalidate))
+        .route("/v1/monitoring", post(monitoring::sync))
+        .route("/v1/monitoring/{id}", get(monitoring::one))
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::one).post(approvals::decide))
         .route("/v1/executors", get(executors::list))

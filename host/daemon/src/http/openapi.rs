@@ -6,7 +6,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     approvals, backup, connections, deliveries, evaluations, events, executors, health, inbound, ingest, metrics,
-    plugins, projects, resources, secrets, sequences, tail, tasks, tokens, upstreams,
+    monitoring, plugins, projects, resources, secrets, sequences, tail, tasks, tokens, upstreams,
 };
 
 /// The description of every path.
@@ -27,6 +27,7 @@ use super::{
         sequences::rerun, sequences::figures,
         evaluations::judge, evaluations::list, evaluations::trigger, evaluations::import, evaluations::one,
         evaluations::invalidate,
+        monitoring::sync, monitoring::one,
         approvals::list, approvals::one, approvals::decide,
         executors::list, executors::put, executors::delete, executors::lease,
         inbound::list, inbound::put, inbound::delete, inbound::log, inbound::receive,

@@ -93,6 +93,15 @@ impl ProjectSource for KnownProjects {
         let cut = |path: &str| path.strip_prefix(&base).unwrap_or(path).to_owned();
         Ok(own.map(|file| (cut(&file.path), file.size)).take(limit).collect())
     }
+
+    async fn services(&self, project: &str, commit: Option<&str>) -> Result<Vec<String>, ResourceError> {
+        let (name, commit) = self.known(project, commit).await?;
+        let found = self.shipyards.repositories.read(&name, move |git| {
+            let commit = commit.map_or_else(|| git.present(), Ok)?;
+            super::services(git, &commit)
+        });
+        found.await.map_err(unreadable)
+    }
 }
 
 impl KnownProjects {

@@ -83,6 +83,10 @@ impl Services for LocalServices {
         Err(no_files())
     }
 
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
+        Err(no_files())
+    }
+
     async fn earlier_events(&self, _query: LogQuery) -> Result<LogPage, LogError> {
         Ok(LogPage::default())
     }

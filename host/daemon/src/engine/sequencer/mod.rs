@@ -82,6 +82,12 @@ pub trait ProjectSource: Send + Sync {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<(String, u64)>, ResourceError>;
+
+    /// Lists the services of a project at a commit, or at the present one, in order.
+    ///
+    /// # Errors
+    /// As for [`ProjectSource::file`].
+    async fn services(&self, project: &str, commit: Option<&str>) -> Result<Vec<String>, ResourceError>;
 }
 
 /// A host without projects: no sequence begins.
@@ -106,6 +112,10 @@ impl ProjectSource for NoProjects {
         _: &str,
         _: usize,
     ) -> Result<Vec<(String, u64)>, ResourceError> {
+        Ok(Vec::new())
+    }
+
+    async fn services(&self, _: &str, _: Option<&str>) -> Result<Vec<String>, ResourceError> {
         Ok(Vec::new())
     }
 }
