@@ -22,7 +22,7 @@ objectives:
     weight: 2
     key_sli: true
   - sli: throughput
-total_score: {pass: '90%', warning: '60%'}
+total_score: {pass: '90%', warning: '70%'}
 ";
 
 /// A host with the gate and a real Prometheus as provider. No project, no shipyard, no upstream.
@@ -267,9 +267,9 @@ async fn a_project_has_its_own_files_and_names_its_provider() {
     let shipyard = "apiVersion: spec.keptn.sh/0.2.3\nkind: Shipyard\nmetadata: {name: s}\nspec:\n  stages:\n  - name: prod\n    sequences:\n    - name: delivery\n      tasks: [{name: evaluation, properties: {timeframe: 5m}}]\n";
     gate.write("shipyard.yaml", shipyard);
     gate.program.ok(gate.path(), &["project", "create", "shop", "--shipyard", "shipyard.yaml"]);
-    gate.program.ok(gate.path(), &["service", "create", "cart", "--project", "shop"]);
+    gate.program.ok(gate.path(), &["service", "create", "shop", "cart"]);
     let add = |file: &str, place: &[&str]| {
-        let arguments = [&["resource", "add", file, "--project", "shop"][..], place].concat();
+        let arguments = [&["resource", "add", "shop", file, "--to", file][..], place].concat();
         gate.program.ok(gate.path(), &arguments);
     };
     let trigger = [

@@ -20,6 +20,7 @@ mod job_plugin;
 mod jobs;
 mod keptn_import;
 mod languages;
+mod monitoring;
 mod new_plugin;
 mod pipelines;
 mod plugins;

@@ -38,7 +38,9 @@ impl Prometheus {
             .context("Prometheus cannot be started; `cargo xtask setup` installs it")?;
         let this = Self { child, url: format!("http://{address}") };
         let until = Instant::now() + PATIENCE;
-        let client = reqwest::Client::new();
+        // A second call finds the provider installed, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build()?;
         loop {
             let ready = client.get(format!("{}/-/ready", this.url)).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {

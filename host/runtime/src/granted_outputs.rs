@@ -13,6 +13,7 @@ impl From<OutputError> for Error {
             OutputError::Denied(text) => Self::Denied(text),
             OutputError::NotFound => Self::NotFound,
             OutputError::Invalid(text) => Self::Invalid(text),
+            OutputError::Changed(_) => Self::Changed,
             OutputError::QuotaExceeded(_) => Self::QuotaExceeded,
             OutputError::Unavailable(text) => Self::Unavailable(text),
         }
@@ -38,8 +39,8 @@ impl State {
             .await
             .map_err(|_| Error::Unavailable("the host failed to use the directory".to_owned()))?
             .map_err(|error| {
-                // The variant has no room for which limit it was.
-                if let OutputError::QuotaExceeded(text) = &error {
+                // The variant has no room for which limit or which file it was.
+                if let OutputError::QuotaExceeded(text) | OutputError::Changed(text) = &error {
                     log.remark(text);
                 }
                 error.into()
@@ -63,6 +64,10 @@ impl outputs::Host for State {
 
     async fn entries(&mut self, directory: String) -> wasmtime::Result<Result<Vec<String>, Error>> {
         Ok(self.in_directory(&directory, OutputDirectory::entries).await)
+    }
+
+    async fn take_over(&mut self, directory: String, path: String) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        Ok(self.in_directory(&directory, move |it| it.take_over(&path)).await)
     }
 
     async fn remove(&mut self, directory: String, path: String) -> wasmtime::Result<Result<(), Error>> {

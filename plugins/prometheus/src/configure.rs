@@ -14,7 +14,7 @@ use crate::place::Place;
 use crate::request::{Configuration, sli_key};
 use crate::rules::{self, Group, RulesFile, Skipped};
 use crate::targets;
-use crate::tools::{RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
+use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
 
 /// Time between two looks at what Prometheus has loaded. It tells its scrapers about new targets every 5 s.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
@@ -143,15 +143,20 @@ fn files(tools: &impl Tools, plan: &Plan, commit: Option<&str>) -> Result<Vec<Fi
     let mut files = Vec::new();
     if let Some(groups) = &plan.groups {
         let name = first.rules_file();
-        let old = tools.file(RULES_DIRECTORY, &name)?;
+        let by_hand = || {
+            Trouble::Refused(format!(
+                "the rules file `{name}` was changed by hand; name all stages in `prometheus.stages` to write it anew"
+            ))
+        };
+        let old = match tools.look(RULES_DIRECTORY, &name)? {
+            Found::Nothing => None,
+            Found::Own(content) => Some(content),
+            Found::Changed if plan.complete => Some(tools.take_over(RULES_DIRECTORY, &name)?),
+            Found::Changed => return Err(by_hand()),
+        };
         let mut rules = RulesFile::default();
         if let Some(old) = old.as_ref().filter(|_| !plan.complete) {
-            rules = RulesFile::parse(&String::from_utf8_lossy(old)).map_err(|_| {
-                Trouble::Refused(format!(
-                    "the rules file `{name}` was changed by hand and cannot be read; name all stages in \
-                     `prometheus.stages` to write it anew"
-                ))
-            })?;
+            rules = RulesFile::parse(&String::from_utf8_lossy(old)).map_err(|_| by_hand())?;
         }
         rules.merge(groups.clone());
         let rules = rules.without_empty_groups();

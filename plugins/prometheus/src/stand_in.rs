@@ -7,7 +7,7 @@ use pilothouse_sdk::Failure;
 use pilothouse_sdk::http::Response;
 use pilothouse_sdk::resources::Level;
 
-use crate::tools::Tools;
+use crate::tools::{Found, Tools};
 
 /// A path, and the fields sent with it.
 pub(crate) type Call = (String, Vec<(String, String)>);
@@ -18,6 +18,8 @@ pub(crate) struct StandIn {
     pub(crate) files: RefCell<BTreeMap<String, String>>,
     pub(crate) state: RefCell<BTreeMap<String, Vec<u8>>>,
     pub(crate) calls: RefCell<Vec<Call>>,
+    /// What was written last, so that hand edits are seen.
+    written: RefCell<BTreeMap<String, String>>,
     /// Files of the project, by level and path.
     pub(crate) project: RefCell<BTreeMap<(String, String), String>>,
     answers: RefCell<BTreeMap<String, VecDeque<Result<Response, Failure>>>>,
@@ -57,8 +59,21 @@ impl Tools for StandIn {
         self.call(path, form)
     }
 
-    fn file(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(self.files.borrow().get(&format!("{directory}/{name}")).map(|text| text.as_bytes().to_vec()))
+    fn look(&self, directory: &str, name: &str) -> Result<Found, Failure> {
+        let path = format!("{directory}/{name}");
+        let (files, written) = (self.files.borrow(), self.written.borrow());
+        Ok(match files.get(&path) {
+            None => Found::Nothing,
+            Some(text) if written.get(&path).is_some_and(|written| written != text) => Found::Changed,
+            Some(text) => Found::Own(text.as_bytes().to_vec()),
+        })
+    }
+
+    fn take_over(&self, directory: &str, name: &str) -> Result<Vec<u8>, Failure> {
+        let path = format!("{directory}/{name}");
+        let text = self.files.borrow().get(&path).cloned().unwrap();
+        self.written.borrow_mut().insert(path, text.clone());
+        Ok(text.into_bytes())
     }
 
     fn files(&self, directory: &str) -> Result<Vec<String>, Failure> {
@@ -68,6 +83,11 @@ impl Tools for StandIn {
 
     fn write(&self, directory: &str, name: &str, content: Option<&[u8]>) -> Result<(), Failure> {
         let path = format!("{directory}/{name}");
+        if let Some(content) = content {
+            self.written.borrow_mut().insert(path.clone(), String::from_utf8(content.to_vec()).unwrap());
+        } else {
+            self.written.borrow_mut().remove(&path);
+        }
         match content {
             Some(content) => self.files.borrow_mut().insert(path, String::from_utf8(content.to_vec()).unwrap()),
             None => self.files.borrow_mut().remove(&path),

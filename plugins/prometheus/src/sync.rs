@@ -18,7 +18,7 @@ use crate::project::{self, Project, Wanted};
 use crate::request::Settings;
 use crate::rules::{RulesFile, Skipped};
 use crate::targets;
-use crate::tools::{RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
+use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
 
 /// Whether differences are written or only told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +90,10 @@ struct File {
     name: String,
     /// What is to be there; `None`: nothing.
     wanted: Option<String>,
-    /// What is there.
+    /// What is there; unknown where somebody changed it.
     found: Option<String>,
+    /// Whether somebody changed it since it was written.
+    changed: bool,
     /// Whether it is as it was written last.
     untouched: bool,
     hand_edits: HandEdits,
@@ -105,7 +107,7 @@ impl File {
 
     /// Tells whether what is there says the same, whatever commit it was generated from.
     fn is_same(&self) -> bool {
-        self.wanted.as_deref().map(without_commit) == self.found.as_deref().map(without_commit)
+        !self.changed && self.wanted.as_deref().map(without_commit) == self.found.as_deref().map(without_commit)
     }
 
     fn is_drifted(&self) -> bool {
@@ -190,11 +192,11 @@ fn files(
                    places: Vec<Place>,
                    hand_edits: HandEdits|
      -> Result<(), Failure> {
-        let found = tools.file(directory, &name)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let (found, changed) = look(tools, directory, &name)?;
         let known = synced.files.get(&format!("{directory}/{name}"));
-        let untouched = known.is_none_or(|known| *known == digest(found.as_deref()));
-        if wanted.is_some() || found.is_some() || known.is_some() {
-            files.push(File { directory, name, wanted, found, untouched, hand_edits, places });
+        let untouched = !changed && known.is_none_or(|known| *known == digest(found.as_deref()));
+        if wanted.is_some() || found.is_some() || changed || known.is_some() {
+            files.push(File { directory, name, wanted, found, changed, untouched, hand_edits, places });
         }
         Ok(())
     };
@@ -225,12 +227,13 @@ fn files(
                 project.failed.iter().any(|(place, _)| file == place.targets_file() || file == place.rules_file());
             let is_known = files.iter().any(|known| known.directory == directory && known.name == file);
             if names.len() == parts && names.first() == Some(&name) && !of_failed && !is_known {
-                let found = tools.file(directory, &file)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                let (found, changed) = look(tools, directory, &file)?;
                 files.push(File {
                     directory,
                     name: file,
                     wanted: None,
                     found,
+                    changed,
                     untouched: true,
                     hand_edits: HandEdits::Restore,
                     places: Vec::new(),
@@ -239,6 +242,15 @@ fn files(
         }
     }
     Ok(files)
+}
+
+/// Returns what is there of a file, and whether somebody changed it.
+fn look(tools: &impl Tools, directory: &str, name: &str) -> Result<(Option<String>, bool), Failure> {
+    Ok(match tools.look(directory, name)? {
+        Found::Nothing => (None, false),
+        Found::Own(content) => (Some(String::from_utf8_lossy(&content).into_owned()), false),
+        Found::Changed => (None, true),
+    })
 }
 
 /// Returns the groups that a rules file has of stages of which nothing can be generated.
@@ -252,8 +264,8 @@ fn kept_groups(tools: &impl Tools, name: &str, project: &Project, of: &Place) ->
     if failed.is_empty() {
         return Ok(RulesFile::default());
     }
-    let old = tools.file(RULES_DIRECTORY, name)?;
-    let mut rules = old.and_then(|old| RulesFile::parse(&String::from_utf8_lossy(&old)).ok()).unwrap_or_default();
+    let (old, _) = look(tools, RULES_DIRECTORY, name)?;
+    let mut rules = old.and_then(|old| RulesFile::parse(&old).ok()).unwrap_or_default();
     rules.groups.retain(|group| failed.contains(&group.name));
     Ok(rules)
 }
@@ -344,12 +356,16 @@ fn sync(
         }
     };
     let mut changes = Vec::new();
-    for file in files {
+    for mut file in files {
         if file.is_drifted() && file.hand_edits == HandEdits::Report {
             tell(&file, State::Drifted, &format!("`{}` was changed by hand, and stays so", file.name));
         } else if let Some(why) = refused(tools, &file, project)? {
             tell(&file, State::Failed, &why);
         } else {
+            if file.changed {
+                let content = tools.take_over(file.directory, &file.name)?;
+                (file.found, file.changed) = (Some(String::from_utf8_lossy(&content).into_owned()), false);
+            }
             changes.push(file);
         }
     }
@@ -436,6 +452,9 @@ pub fn forget(tools: &impl Tools, name: &str) -> Result<(), Failure> {
         for file in tools.files(directory)? {
             let names: Vec<&str> = file.split('.').collect();
             if names.len() == 4 && names.first() == Some(&name) {
+                if tools.look(directory, &file)? == Found::Changed {
+                    tools.take_over(directory, &file)?;
+                }
                 tools.write(directory, &file, None)?;
                 reload |= directory == RULES_DIRECTORY;
             }

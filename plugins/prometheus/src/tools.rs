@@ -23,6 +23,17 @@ const RESERVE: Duration = Duration::from_secs(2);
 /// Largest answer read: `/api/v1/targets` has about 1 KiB per target.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What is there of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// What this plugin wrote.
+    Own(Vec<u8>),
+    /// This plugin's file, which somebody changed since.
+    Changed,
+}
+
 /// The world outside.
 pub trait Tools {
     /// Sends a GET with query parameters.
@@ -35,11 +46,27 @@ pub trait Tools {
     /// # Errors
     /// Not granted, or no answer.
     fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Response, Failure>;
-    /// Returns one of the plugin's own files, if it is there.
+    /// Returns what is there of one of the plugin's own files.
     ///
     /// # Errors
     /// Not granted, or another's file.
-    fn file(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, Failure>;
+    fn look(&self, directory: &str, name: &str) -> Result<Found, Failure>;
+    /// Makes one of the plugin's own files that somebody changed the plugin's again; returns it.
+    ///
+    /// # Errors
+    /// Not granted, or another's file.
+    fn take_over(&self, directory: &str, name: &str) -> Result<Vec<u8>, Failure>;
+    /// Returns one of the plugin's own files, if it is there.
+    ///
+    /// # Errors
+    /// Not granted, another's file, or one that somebody changed.
+    fn file(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        match self.look(directory, name)? {
+            Found::Nothing => Ok(None),
+            Found::Own(content) => Ok(Some(content)),
+            Found::Changed => Err(outputs::Error::Changed.into()),
+        }
+    }
     /// Lists the plugin's own files.
     ///
     /// # Errors
@@ -100,12 +127,17 @@ impl Tools for Host<'_> {
         self.send(http::Request::post(format!("{BASE}{path}")).form(form))
     }
 
-    fn file(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    fn look(&self, directory: &str, name: &str) -> Result<Found, Failure> {
         match outputs::read(directory, name) {
-            Ok(content) => Ok(Some(content)),
-            Err(outputs::Error::NotFound) => Ok(None),
+            Ok(content) => Ok(Found::Own(content)),
+            Err(outputs::Error::NotFound) => Ok(Found::Nothing),
+            Err(outputs::Error::Changed) => Ok(Found::Changed),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn take_over(&self, directory: &str, name: &str) -> Result<Vec<u8>, Failure> {
+        Ok(outputs::take_over(directory, name)?)
     }
 
     fn files(&self, directory: &str) -> Result<Vec<String>, Failure> {

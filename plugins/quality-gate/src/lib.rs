@@ -131,7 +131,7 @@ fn finish(ctx: &Context, task: &Task, event: &Event) -> Result<Outcome, Failure>
     let open: Open = serde_json::from_slice(&bytes).map_err(|error| reject(error.to_string()))?;
     key_value::delete(&key)?;
     let data = event.data_json().unwrap_or_default();
-    let mut values = match input::values(&data) {
+    let mut values = match input::answer(&data) {
         Ok(values) => values,
         // Without an SLO file nothing depends on it.
         Err(_) if open.slo.is_none() => Values::default(),

@@ -15,6 +15,8 @@ pub enum Error {
     NotFound,
     /// A path that is not relative and plain, or a file that is not the plugin's own.
     Invalid(String),
+    /// The plugin's own file, which somebody changed since; [`take_over`] makes it the plugin's again.
+    Changed,
     /// Too many files or bytes.
     QuotaExceeded,
     /// The host failed; trying again may help.
@@ -27,6 +29,7 @@ impl std::fmt::Display for Error {
             Self::Denied(grant) => write!(f, "the output directory is not granted: {grant}"),
             Self::NotFound => f.write_str("there is no such file in the output directory"),
             Self::Invalid(reason) => write!(f, "the output file is refused: {reason}"),
+            Self::Changed => f.write_str("the output file was changed by someone else since this plugin wrote it"),
             Self::QuotaExceeded => f.write_str("the output directory has as much of this plugin as it may hold"),
             Self::Unavailable(reason) => write!(f, "the output directory cannot be used: {reason}"),
         }
@@ -50,6 +53,7 @@ impl From<wit::Error> for Error {
             wit::Error::Denied(grant) => Self::Denied(grant),
             wit::Error::NotFound => Self::NotFound,
             wit::Error::Invalid(reason) => Self::Invalid(reason),
+            wit::Error::Changed => Self::Changed,
             wit::Error::QuotaExceeded => Self::QuotaExceeded,
             wit::Error::Unavailable(reason) => Self::Unavailable(reason),
         }
@@ -85,6 +89,16 @@ pub fn read(directory: &str, path: &str) -> Result<Vec<u8>, Error> {
 pub fn entries(directory: &str) -> Result<Vec<String>, Error> {
     inside()?;
     Ok(wit::entries(directory)?)
+}
+
+/// Makes the plugin's own file that somebody changed the plugin's again, as it is now, and returns it: for a plugin that puts
+/// back what it wrote.
+///
+/// # Errors
+/// Not granted, not there, or another's file.
+pub fn take_over(directory: &str, path: &str) -> Result<Vec<u8>, Error> {
+    inside()?;
+    Ok(wit::take_over(directory, path)?)
 }
 
 /// Removes one of the plugin's own files.

@@ -183,7 +183,13 @@ pub(super) async fn trigger(
 ) -> Result<(StatusCode, Json<EvaluationTriggered>), Problem> {
     let project = identity.project(Right::Task, &body.project)?;
     let (stage, service) = (StageName::new(&body.stage)?, ServiceName::new(&body.service)?);
-    let commit = commit_id(body.commit.as_deref())?;
+    let mut commit = commit_id(body.commit.as_deref())?;
+    if commit.is_none()
+        && let Ok(found) = state.projects().get(&project).await
+    {
+        // All of it is judged by one commit, which the evaluation names.
+        commit = commit_id(found.commit.as_deref())?;
+    }
     let now = state.clock().now();
     let instant = now.to_string().parse().unwrap_or_default();
     let found = window::find(body.start.as_deref(), body.end.as_deref(), body.timeframe.as_deref(), instant)
@@ -297,7 +303,8 @@ pub(super) async fn import(
 #[utoipa::path(post, path = "/v1/evaluate", tag = "evaluations", request_body = JudgeBody,
     responses((status = 200, description = "The evaluation, in Keptn's form.", body = Object), (status = 422, description = "What cannot be read.", body = Problem)))]
 pub(super) async fn judge(identity: Identity, JsonBody(body): JsonBody<JudgeBody>) -> Result<Json<Value>, Problem> {
-    identity.require(Right::Read)?;
+    // It costs the host work, as an evaluation does.
+    identity.require(Right::Task)?;
     if body.previous.len() > PREVIOUS_MAX {
         let detail = format!("there are {} earlier results, at most {PREVIOUS_MAX}", body.previous.len());
         return Err(unprocessable("evaluation-invalid", detail));

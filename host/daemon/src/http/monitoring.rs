@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use pilothouse_core::event::EventBuilder;
-use pilothouse_core::keptn::RUN_EXTENSION;
+use pilothouse_core::keptn::{COMMIT_EXTENSION, RUN_EXTENSION};
 use pilothouse_core::right::{Reach, Right};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -53,13 +53,19 @@ pub(super) async fn sync(
     JsonBody(body): JsonBody<SyncBody>,
 ) -> Result<(StatusCode, Json<MonitoringView>), Problem> {
     let project = identity.project(Right::Task, &body.project)?;
-    let name = state.projects().get(&project).await?.name;
+    let found = state.projects().get(&project).await?;
     let id = Uuid::new_v4().to_string();
-    let data = json!({ "project": name, "sync-monitoring": { "mode": body.mode } });
+    let data = json!({ "project": found.name, "sync-monitoring": { "mode": body.mode } });
     let event = EventBuilder::new(&id, API_SOURCE, SYNC_TRIGGERED)
         .time(Some(state.clock().now().to_string()))
         .extension_str(RUN_EXTENSION, Uuid::new_v4().to_string())
-        .json(&data)
+        .json(&data);
+    // What is written names its commit.
+    let event = match &found.commit {
+        Some(commit) => event.extension_str(COMMIT_EXTENSION, commit),
+        None => event,
+    };
+    let event = event
         .build()
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "event-invalid", error.to_string()))?;
     let sender = Sender {

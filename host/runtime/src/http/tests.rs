@@ -23,7 +23,10 @@ use super::{Clients, Egress};
 use crate::log::CallLog;
 use crate::outputs::{OutputDirectory, OutputError};
 use crate::services::NoServices;
-use crate::{Connection, EmitError, JobError, JobRequest, JobStatus, ResourceError, ResourceLevel, Services};
+use crate::{
+    Connection, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery, ResourceError, ResourceLevel,
+    Services,
+};
 
 /// A server that records what it gets and answers every request alike.
 struct Server {
@@ -111,6 +114,14 @@ impl Services for OneConnection {
 
     async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
         NoServices.resources(level, prefix).await
+    }
+
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
+        Ok(Vec::new())
+    }
+
+    async fn earlier_events(&self, _: LogQuery) -> Result<LogPage, LogError> {
+        Ok(LogPage::default())
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

@@ -50,6 +50,9 @@ pub enum OutputError {
     /// The path is not relative and plain, or what is there is not the plugin's own file.
     #[error("{0}")]
     Invalid(String),
+    /// The plugin's own file, which somebody changed since.
+    #[error("{0}")]
+    Changed(String),
     /// The file, or all files together, would be over a limit.
     #[error("{0}")]
     QuotaExceeded(String),
@@ -75,8 +78,12 @@ impl OutputError {
     }
 
     fn foreign(path: &PlainPath) -> Self {
-        Self::Invalid(format!(
-            "`{path}` is not this plugin's own file, or was changed by someone else; move it away, then write again"
+        Self::Invalid(format!("`{path}` is not this plugin's own file; move it away, then write again"))
+    }
+
+    fn changed(path: &PlainPath) -> Self {
+        Self::Changed(format!(
+            "`{path}` was changed by someone else since this plugin wrote it; move it away, then write again"
         ))
     }
 
@@ -141,7 +148,7 @@ impl OutputDirectory {
         let on_disk =
             digest_of(&folder, path.name(), FILE_SIZE_BYTES_MAX).map_err(|error| OutputError::tree(&path, &error))?;
         match (&known, &on_disk) {
-            (Some(entry), Some(digest)) if !entry.knows(digest) => return Err(OutputError::foreign(&path)),
+            (Some(entry), Some(digest)) if !entry.knows(digest) => return Err(OutputError::changed(&path)),
             (None, Some(_)) => return Err(OutputError::foreign(&path)),
             (Some(entry), Some(digest)) if *digest == new.digest && entry.pending.is_none() => {
                 return Ok(Written::Unchanged);
@@ -181,16 +188,39 @@ impl OutputDirectory {
         let path = parse(path)?;
         let locked = self.lock()?;
         let entry = self.own_entry(&locked, &path)?;
-        let folder = self.folder(&path, Missing::Fail)?;
-        let file = open_file(&folder, path.name()).map_err(|error| OutputError::tree(&path, &error))?;
+        let content = self.content(&path)?;
+        match entry {
+            Some(entry) if entry.knows(&digest(&content)) => Ok(content),
+            Some(_) => Err(OutputError::changed(&path)),
+            None => Err(OutputError::foreign(&path)),
+        }
+    }
+
+    /// Makes a file that the installation wrote and somebody changed the installation's again, as it is now; returns it.
+    ///
+    /// # Errors
+    /// As for [`OutputDirectory::read`], and a file that is too large.
+    pub fn take_over(&self, path: &str) -> Result<Vec<u8>, OutputError> {
+        let path = parse(path)?;
+        let mut locked = self.lock()?;
+        let entry = self.own_entry(&locked, &path)?.cloned();
+        let content = self.content(&path)?;
+        let mut entry = entry.ok_or_else(|| OutputError::foreign(&path))?;
+        let found = Content { digest: digest(&content), size: content.len() as u64 };
+        self.check_quota(&locked, &path, found.size)?;
+        (entry.written, entry.pending) = (Some(found), None);
+        locked.ledger.files.insert(path.as_str().to_owned(), entry);
+        locked.save().map_err(|error| OutputError::ledger(&error))?;
+        Ok(content)
+    }
+
+    fn content(&self, path: &PlainPath) -> Result<Vec<u8>, OutputError> {
+        let folder = self.folder(path, Missing::Fail)?;
+        let file = open_file(&folder, path.name()).map_err(|error| OutputError::tree(path, &error))?;
         let mut content = Vec::new();
         std::io::Read::read_to_end(&mut std::io::Read::take(file, FILE_SIZE_BYTES_MAX + 1), &mut content)
-            .map_err(|error| OutputError::tree(&path, &error.into()))?;
-        if entry.is_some_and(|entry| entry.knows(&digest(&content))) {
-            Ok(content)
-        } else {
-            Err(OutputError::foreign(&path))
-        }
+            .map_err(|error| OutputError::tree(path, &error.into()))?;
+        Ok(content)
     }
 
     /// Returns the paths of the installation's own files that exist, in order.

@@ -151,11 +151,27 @@ fn an_own_file_that_someone_changed_is_left_alone() {
     let outputs = granted.of("prometheus");
     outputs.write("a.yml", b"ours").unwrap();
     fs::write(granted.path("granted/a.yml"), "edited").unwrap();
-    refused(outputs.write("a.yml", b"new"));
-    refused(outputs.remove("a.yml"));
+    assert!(matches!(outputs.write("a.yml", b"new"), Err(OutputError::Changed(_))));
+    assert!(matches!(outputs.read("a.yml"), Err(OutputError::Changed(_))));
+    assert!(matches!(outputs.remove("a.yml"), Err(OutputError::Changed(_) | OutputError::Invalid(_))));
     assert_eq!(fs::read(granted.path("granted/a.yml")).unwrap(), b"edited");
     fs::remove_file(granted.path("granted/a.yml")).unwrap();
     assert_eq!(outputs.write("a.yml", b"new"), Ok(Written::Changed), "moved away, it can be written again");
+}
+
+#[test]
+fn an_own_file_that_someone_changed_can_be_taken_over_and_a_foreign_one_cannot() {
+    let granted = Granted::new();
+    let outputs = granted.of("prometheus");
+    outputs.write("a.yml", b"ours").unwrap();
+    fs::write(granted.path("granted/a.yml"), "edited").unwrap();
+    refused(granted.of("slack").take_over("a.yml"));
+    assert_eq!(outputs.take_over("a.yml").unwrap(), b"edited");
+    assert_eq!(outputs.read("a.yml").unwrap(), b"edited");
+    assert_eq!(outputs.write("a.yml", b"ours"), Ok(Written::Changed));
+    fs::write(granted.path("granted/foreign.yml"), "foreign").unwrap();
+    refused(outputs.take_over("foreign.yml"));
+    assert_eq!(outputs.take_over("none.yml"), Err(OutputError::NotFound));
 }
 
 /// What the last step sees if the file appears or changes after every check.

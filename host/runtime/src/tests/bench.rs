@@ -15,8 +15,8 @@ use super::guest::Guest;
 use crate::outputs::{OutputDirectory, OutputError};
 use crate::services::NoServices;
 use crate::{
-    Call, CallContext, CallReport, Connection, EmitError, JobError, JobRequest, JobStatus, Plugin, ResourceError,
-    ResourceLevel, Runtime, RuntimeConfig, Services, Settings, TaskInfo,
+    Call, CallContext, CallReport, Connection, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery,
+    Plugin, ResourceError, ResourceLevel, Runtime, RuntimeConfig, Services, Settings, TaskInfo,
 };
 
 /// What a key of the store does when it is read.
@@ -66,6 +66,14 @@ impl Services for Memory {
 
     async fn resources(&self, level: ResourceLevel, prefix: &str) -> Result<Vec<(String, u64)>, ResourceError> {
         NoServices.resources(level, prefix).await
+    }
+
+    async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
+        Ok(Vec::new())
+    }
+
+    async fn earlier_events(&self, _: LogQuery) -> Result<LogPage, LogError> {
+        Ok(LogPage::default())
     }
 
     async fn prepare_job(&self, request: JobRequest) -> Result<String, JobError> {

@@ -29,14 +29,22 @@ pub fn values(json: &Value) -> Result<Values, String> {
         Some(Value::Object(data)) if is_event(members) => data,
         _ => members,
     };
-    match data.get("get-sli") {
-        Some(answer) => provider(data, answer),
-        None if is_event(members) => {
+    match data.contains_key("get-sli") {
+        true => provider(data),
+        false if is_event(members) => {
             let ty = members.get("type").and_then(Value::as_str).unwrap_or_default();
-            Err(format!("the event `{ty}` has no `data.get-sli`; give a `get-sli.finished` event"))
+            provider(data).map_err(|why| format!("the event `{ty}`: {why}; give a `get-sli.finished` event"))
         }
-        None => plain(members),
+        false => plain(members),
     }
+}
+
+/// Reads the data of a `get-sli.finished` event.
+///
+/// # Errors
+/// The provider could not do its work, or what it sent cannot be read.
+pub fn answer(data: &Value) -> Result<Values, String> {
+    provider(data.as_object().ok_or("its data is no JSON object")?)
 }
 
 fn is_event(members: &Map<String, Value>) -> bool {
@@ -44,7 +52,7 @@ fn is_event(members: &Map<String, Value>) -> bool {
 }
 
 /// Reads the answer of a provider, with its status and result.
-fn provider(data: &Map<String, Value>, answer: &Value) -> Result<Values, String> {
+fn provider(data: &Map<String, Value>) -> Result<Values, String> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let message = text(data.get("message"));
     let status = text(data.get("status"));
@@ -54,6 +62,7 @@ fn provider(data: &Map<String, Value>, answer: &Value) -> Result<Values, String>
             false => format!("the SLI provider's status is `{status}`: {message}"),
         });
     }
+    let answer = data.get("get-sli").ok_or("it has no `data.get-sli`")?;
     let list = match answer.get("indicatorValues") {
         None | Some(Value::Null) => &[],
         Some(Value::Array(list)) => list.as_slice(),

@@ -302,7 +302,7 @@ fn input_that_is_no_value_or_no_evaluation_is_refused_in_one_sentence() {
         (json!({ "get-sli": { "indicatorValues": 5 } }), "no list"),
         (json!({ "get-sli": { "indicatorValues": [{ "value": 1 }] } }), "no `metric`"),
         (json!({ "status": "errored", "message": "down", "get-sli": {} }), "status is `errored`: down"),
-        (event.clone(), "the event `a.b` has no `data.get-sli`"),
+        (event.clone(), "the event `a.b`: it has no `data.get-sli`"),
     ] {
         let error = input::values(&input).unwrap_err();
         assert!(error.contains(expected), "{error}");

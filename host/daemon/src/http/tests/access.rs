@@ -73,6 +73,8 @@ async fn every_path_asks_for_a_right_that_a_stranger_to_it_does_not_have() {
             "/v1/projects/x/upstream" => r#"{"url":"https://x"}"#,
             "/v1/projects/x/conflict" => r#"{"take":"ours"}"#,
             "/v1/sequences" => r#"{"project":"x","stage":"x","sequence":"x","service":"x"}"#,
+            "/v1/evaluate" => r#"{"slo":"","sli":{}}"#,
+            "/v1/evaluations" | "/v1/evaluations/import" | "/v1/monitoring" => r#"{"project":"x"}"#,
             "/v1/approvals/00000000-0000-0000-0000-000000000000" => r#"{"decision":"approve"}"#,
             "/v1/executors/x" => r#"{"tasks":{"x":{}}}"#,
             "/v1/inbound/x" => r#"{"verification":{"scheme":"github"},"secret":"x","mapping":""}"#,
