@@ -1,5 +1,6 @@
 //! Prometheus in step with a project's files: a real one, that scrapes a real service and loads real rules.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use pilothouse_tests::prometheus::Prometheus;
+use pilothouse_tests::prometheus::{Alertmanager, Prometheus, free_address};
 use pilothouse_tests::{PATIENCE, plugins};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,11 +34,11 @@ fn slo(limit: u32) -> String {
     )
 }
 
-/// A service that counts what it is asked.
-async fn service() -> String {
+/// A service that counts requests: at each scrape there were as many more as `step` says.
+async fn service(step: Arc<AtomicU64>) -> String {
     let count = Arc::new(AtomicU64::new(0));
     let answer = move || {
-        let requests = count.fetch_add(3, Ordering::Relaxed);
+        let requests = count.fetch_add(step.load(Ordering::Relaxed), Ordering::Relaxed);
         async move { format!("# TYPE http_requests_total counter\nhttp_requests_total{{status=\"200\"}} {requests}\n") }
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,6 +52,10 @@ struct Monitoring {
     program: Program,
     prometheus: Prometheus,
     target: String,
+    /// Requests per second.
+    step: Arc<AtomicU64>,
+    /// Where Prometheus sends its alerts.
+    alertmanager: SocketAddr,
 }
 
 impl Monitoring {
@@ -60,10 +65,12 @@ impl Monitoring {
         for name in ["targets", "rules"] {
             std::fs::create_dir(path.join(name)).unwrap();
         }
+        let alertmanager = free_address().unwrap();
         let config = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{0}/rules/*.yml']\nscrape_configs:\n\
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nalerting: {{alertmanagers: [{{static_configs: [{{targets: ['{1}']}}]}}]}}\nrule_files: ['{0}/rules/*.yml']\nscrape_configs:\n\
              - job_name: pilothouse\n  file_sd_configs: [{{files: ['{0}/targets/*.json']}}]\n",
-            path.display()
+            path.display(),
+            alertmanager
         );
         let prometheus = Prometheus::start(path, &config).await.unwrap();
         let toml = format!(
@@ -76,7 +83,8 @@ impl Monitoring {
         std::fs::write(path.join("pilothouse.toml"), toml).unwrap();
         let config = path.join("pilothouse.toml");
         let program = Program::start(path, &[("PILOTHOUSE_CONFIG", config.to_str().unwrap())]);
-        let this = Self { folder, program, prometheus, target: service().await };
+        let step = Arc::new(AtomicU64::new(3));
+        let this = Self { folder, program, prometheus, target: service(Arc::clone(&step)).await, step, alertmanager };
         for (name, grants) in [
             ("prometheus", include_str!("../../examples/grants/prometheus.toml")),
             ("quality-gate", include_str!("../../examples/grants/quality-gate.toml")),
@@ -146,37 +154,61 @@ impl Monitoring {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_moves_prometheus_and_what_is_not_in_step_says_so() {
+const SLI: &str = "spec_version: '1.0'
+indicators:
+  busy: sum(rate(http_requests_total{job=\"$SERVICE-$PROJECT-$STAGE\"}[$DURATION_SECONDS]))
+  grown: vector(1)
+";
+const GROUP: &str = "cart shop-dev alerts";
+
+/// A service that is scraped, and alerted on as its SLO says.
+async fn monitored(limit: u32) -> Monitoring {
     let monitoring = Monitoring::start().await;
-    let target =
-        format!("spec_version: '1.0'\ntargets: ['{}']\nlabels: {{team: shop}}\nalertFor: 1s\n", monitoring.target);
-    monitoring.add("prometheus/monitoring.yaml", &target, &[]);
-    let sli = "spec_version: '1.0'\nindicators:\n  busy: sum(rate(http_requests_total{job=\"$SERVICE-$PROJECT-$STAGE\"}[$DURATION_SECONDS]))\n  grown: vector(1)\n";
-    monitoring.add("prometheus/sli.yaml", sli, &[]);
-    monitoring.add("slo.yaml", &slo(600), &["--stage", "dev", "--service", "cart"]);
-    let group = "cart shop-dev alerts";
-    monitoring.until("the rule of the SLO", async || monitoring.has_rule(group, ">= 600").await).await;
+    let target = &monitoring.target;
+    let file =
+        format!("spec_version: '1.0'\ntargets: ['{target}']\nlabels: {{team: shop}}\nalertFor: 1s\nalertWindow: 10s\n");
+    monitoring.add("prometheus/monitoring.yaml", &file, &[]);
+    monitoring.add("prometheus/sli.yaml", SLI, &[]);
+    monitoring.add("slo.yaml", &slo(limit), &["--stage", "dev", "--service", "cart"]);
+    let text = format!(">= {limit}");
+    monitoring.until("the rule of the SLO", async || monitoring.has_rule(GROUP, &text).await).await;
+    monitoring
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_moves_prometheus_without_a_command() {
+    let monitoring = monitored(600).await;
     monitoring.add("slo.yaml", &slo(300), &["--stage", "dev", "--service", "cart"]);
-    let took = monitoring.until("the changed rule", async || monitoring.has_rule(group, ">= 300").await).await;
-    println!("commit to new rule: {took:?}");
-    assert!(!monitoring.has_rule(group, ">= 600").await);
-    let checked = Command::new("promtool")
-        .args(["check", "rules"])
-        .arg(monitoring.path().join("rules/shop.cart.rules.yml"))
-        .output()
-        .unwrap();
+    monitoring.until("the changed rule", async || monitoring.has_rule(GROUP, ">= 300").await).await;
+    assert!(!monitoring.has_rule(GROUP, ">= 600").await);
+    let rules = monitoring.path().join("rules/shop.cart.rules.yml");
+    let checked = Command::new("promtool").args(["check", "rules"]).arg(rules).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    // A new service is scraped without a command.
     monitoring.ok(&["service", "create", "shop", "stock"]);
-    let took = monitoring.until("the new service", async || monitoring.is_scraped("stock-shop-prod").await).await;
-    println!("service create to scraped: {took:?}");
+    monitoring.until("the new service", async || monitoring.is_scraped("stock-shop-prod").await).await;
     monitoring.until("all is loaded", async || monitoring.status().0 == 0).await;
     let (_, items) = monitoring.status();
     assert_eq!(items.len(), 4, "{items:?}");
     assert!(items.iter().all(|it| it["state"] == "in-step" && it["commit"].as_str().unwrap().len() == 40), "{items:?}");
     assert_eq!(items[0]["skipped"][0]["sli"], "grown", "what is no threshold is named: {items:?}");
 
+    // Prometheus measures what it scrapes, for the gate too.
+    let rate = "/api/v1/query?query=rate(http_requests_total{job=\"cart-shop-dev\"}[1m])";
+    let is_there = async || monitoring.api(rate).await["result"].as_array().is_some_and(|it| !it.is_empty());
+    monitoring.until("a rate", is_there).await;
+    let place = ["--project", "shop", "--stage", "dev", "--service", "cart"];
+    let table = monitoring.ok(&[&["evaluation", "trigger", "--timeframe", "1m", "--wait"][..], &place].concat());
+    assert!(table.contains("busy") && table.contains("pass, score 100"), "{table}");
+
+    monitoring.ok(&["project", "delete", "shop", "--yes"]);
+    let left = |name: &str| std::fs::read_dir(monitoring.path().join(name)).unwrap().count();
+    monitoring.until("nothing is left", async || left("rules") == 0 && left("targets") == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_in_step_says_so_and_is_put_right() {
+    let monitoring = monitored(300).await;
+    monitoring.until("all is loaded", async || monitoring.status().0 == 0).await;
     // Somebody edits by hand.
     let rules = monitoring.path().join("rules/shop.cart.rules.yml");
     let good = std::fs::read_to_string(&rules).unwrap();
@@ -188,44 +220,96 @@ async fn a_commit_moves_prometheus_and_what_is_not_in_step_says_so() {
     let again = std::fs::read_to_string(&rules).unwrap();
     assert!(again.contains(">= 300") && !again.contains("9000"), "{again}");
     // A query that Prometheus cannot parse leaves what there is, and is told by name.
-    monitoring.add("prometheus/sli.yaml", &sli.replace("sum(rate", "sum(("), &[]);
-    let synced = monitoring.ok(&["event", "list", "--type", "io.prometheus.monitoring.synced.v1", "--output", "json"]);
-    assert!(synced.contains("items"), "{synced}");
+    monitoring.add("prometheus/sli.yaml", &SLI.replace("sum(rate", "sum(("), &[]);
     let (code, out, _) = monitoring.program.cli(monitoring.path(), &["monitoring", "sync", "--project", "shop"]);
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("Prometheus refuses the query of SLI `busy`"), "{out}");
-    assert!(monitoring.has_rule(group, ">= 300").await);
-    monitoring.add("prometheus/sli.yaml", sli, &[]);
+    assert!(monitoring.has_rule(GROUP, ">= 300").await);
+    monitoring.add("prometheus/sli.yaml", SLI, &[]);
     monitoring.until("all is well again", async || monitoring.status().0 == 0).await;
+    let (code, _, err) = monitoring.program.cli(monitoring.path(), &["monitoring", "status", "--project", "nobody"]);
+    assert!(code != 0 && err.contains("nobody"), "{err}");
+}
 
-    // Prometheus measures what it scrapes, for the gate too.
-    monitoring
-        .until("a rate", async || {
-            let data = monitoring.api("/api/v1/query?query=rate(http_requests_total{job=\"cart-shop-dev\"}[1m])").await;
-            data["result"].as_array().is_some_and(|it| !it.is_empty())
-        })
-        .await;
-    let trigger = [
-        "evaluation",
-        "trigger",
-        "--project",
-        "shop",
-        "--stage",
-        "dev",
-        "--service",
-        "cart",
-        "--timeframe",
-        "1m",
-        "--wait",
-    ];
-    let table = monitoring.ok(&trigger);
-    assert!(table.contains("busy") && table.contains("pass, score 100"), "{table}");
+impl Monitoring {
+    /// Gives Alertmanager a route, and returns the part of its configuration that sends there.
+    fn route(&self) -> String {
+        self.write("secret", "a-secret-of-twenty-characters");
+        self.ok(&["secret", "set", "alertmanager", "--file", "secret"]);
+        self.ok(&[
+            "inbound",
+            "set",
+            "alertmanager",
+            "--plugin",
+            "prometheus",
+            "--verify",
+            "bearer",
+            "--secret",
+            "alertmanager",
+        ]);
+        format!(
+            "route: {{receiver: pilothouse, group_by: [project, stage, service, alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1s}}\n\
+             receivers:\n- name: pilothouse\n  webhook_configs:\n  - url: {}/v1/inbound/alertmanager\n    \
+             http_config: {{authorization: {{credentials: a-secret-of-twenty-characters}}}}\n",
+            self.program.url
+        )
+    }
 
-    monitoring.ok(&["project", "delete", "shop", "--yes"]);
-    monitoring
-        .until("nothing is left", async || {
-            let left = |name: &str| std::fs::read_dir(monitoring.path().join(name)).unwrap().count();
-            left("rules") == 0 && left("targets") == 0
+    /// All events of a type, newest first.
+    async fn events(&self, ty: &str) -> Vec<Value> {
+        let (mut events, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let url = format!("{}/v1/events?type={ty}&data=true{cursor}", self.program.url);
+            let request = client().get(url).bearer_auth(self.program.token.as_ref().unwrap());
+            let listed: Value = request.send().await.unwrap().json().await.unwrap();
+            events.extend(listed["items"].as_array().unwrap().iter().map(|item| item["event"].clone()));
+            match listed.get("next").filter(|next| !next.is_null()) {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return events,
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_alert_triggers_one_remediation_and_its_end_is_told_in_the_same_run() {
+    // The service is asked three times a second, which is over the limit at once.
+    let monitoring = monitored(1).await;
+    let alertmanager = Alertmanager::start(monitoring.path(), monitoring.alertmanager, &monitoring.route()).unwrap();
+    let ty = "sh.keptn.event.dev.remediation.triggered";
+    monitoring.until("the remediation", async || !monitoring.events(ty).await.is_empty()).await;
+    let event = monitoring.events(ty).await.remove(0);
+    assert_eq!(event["source"], "/plugins/prometheus");
+    let problem = &event["data"]["problem"];
+    assert_eq!((&problem["problemTitle"], &problem["state"]), (&"busy".into(), &"OPEN".into()), "{event}");
+    assert!(problem["problemDetails"]["problemDetails"].as_str().unwrap().contains("wanted is <1"), "{event}");
+    // Alertmanager repeats itself each second; then there are no more requests, and the problem ends.
+    monitoring.step.store(0, Ordering::Relaxed);
+    let resolved = "io.prometheus.alert.resolved.v1";
+    monitoring.until("the end", async || !monitoring.events(resolved).await.is_empty()).await;
+    assert_eq!(monitoring.events(resolved).await[0]["shkeptncontext"], event["shkeptncontext"]);
+    assert_eq!(monitoring.events(ty).await.len(), 1, "one problem is one remediation");
+    drop(alertmanager);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_alerts_of_fifty_problems_are_fifty_remediations() {
+    let monitoring = Monitoring::start().await;
+    monitoring.route();
+    let alert = |number: usize| {
+        serde_json::json!({
+            "status": "firing", "fingerprint": format!("f{}", number % 50), "startsAt": "2026-01-02T15:04:05Z",
+            "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "", "annotations": {},
+            "labels": { "alertname": "busy", "project": "shop", "stage": "dev", "service": "cart" },
         })
-        .await;
+    };
+    let url = format!("{}/v1/inbound/alertmanager", monitoring.program.url);
+    for batch in 0..10 {
+        let alerts: Vec<Value> = (0..1_000).map(|number| alert(batch * 1_000 + number)).collect();
+        let body = serde_json::json!({ "version": "4", "status": "firing", "alerts": alerts });
+        let request = client().post(&url).bearer_auth("a-secret-of-twenty-characters").json(&body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
+    }
+    assert_eq!(monitoring.events("sh.keptn.event.dev.remediation.triggered").await.len(), 50);
 }

@@ -1,6 +1,6 @@
-//! A real Prometheus for a test.
+//! A real Prometheus and a real Alertmanager for a test.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ impl Prometheus {
     pub async fn start(folder: &Path, config: &str) -> Result<Self> {
         let path = folder.join("prometheus.yml");
         std::fs::write(&path, config)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = free_address()?;
         let log = std::fs::File::create(folder.join("prometheus.log"))?;
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", path.display()))
@@ -60,4 +60,58 @@ impl Drop for Prometheus {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A running Alertmanager; it stops with this value.
+pub struct Alertmanager {
+    child: Child,
+    /// Its base URL.
+    pub url: String,
+}
+
+impl Alertmanager {
+    /// Starts Alertmanager in `folder` at an address, with a configuration that `amtool` takes for good.
+    ///
+    /// # Errors
+    /// There is none on this machine, or the configuration is refused.
+    pub fn start(folder: &Path, address: SocketAddr, config: &str) -> Result<Self> {
+        let path = folder.join("alertmanager.yml");
+        std::fs::write(&path, config)?;
+        let checked = Command::new("amtool").arg("check-config").arg(&path).output()?;
+        if !checked.status.success() {
+            bail!("amtool refuses the configuration: {}", String::from_utf8_lossy(&checked.stdout));
+        }
+        let log = std::fs::File::create(folder.join("alertmanager.log"))?;
+        let program = ["prometheus-alertmanager", "alertmanager"].into_iter().find(|name| is_on_path(name));
+        let child = Command::new(program.context("there is no Alertmanager; `cargo xtask setup` installs it")?)
+            .arg(format!("--config.file={}", path.display()))
+            .arg(format!("--storage.path={}", folder.join("alertmanager").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--cluster.listen-address=")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Self { child, url: format!("http://{address}") })
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
+
+/// Returns an address on loopback that nobody uses now.
+///
+/// # Errors
+/// There is none.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

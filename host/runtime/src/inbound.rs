@@ -116,7 +116,8 @@ impl Runtime {
 }
 
 fn check(received: wit::Received, plugin: &Plugin) -> Result<InboundReceived, CallFailure> {
-    let events = outcome::check_events(received.events, plugin.manifest()).map_err(outcome::broken)?;
+    let events = outcome::check_events(received.events, plugin.manifest(), outcome::RECEIVED_EVENTS_MAX)
+        .map_err(outcome::broken)?;
     let response = received.response.map(check_response).transpose().map_err(outcome::broken)?;
     Ok(InboundReceived { events, response })
 }

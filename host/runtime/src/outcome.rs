@@ -13,6 +13,8 @@ use crate::log::escape;
 
 /// Events of one outcome; they are one commit.
 const EVENTS_MAX: usize = 256;
+/// Most events that a request becomes: an alert is some 600 bytes, and a request has at most 1 MiB.
+pub(crate) const RECEIVED_EVENTS_MAX: usize = 2_000;
 /// Bytes of all events of one outcome together.
 const EVENTS_BYTES_MAX: usize = 4 << 20;
 /// Longest reason that a plugin can give, in bytes: it is shown in lists.
@@ -43,7 +45,7 @@ pub(crate) fn check(
 ) -> Result<Outcome, CallFailure> {
     match returned {
         Ok(outcome) => {
-            let events = check_events(outcome.events, manifest).map_err(broken)?;
+            let events = check_events(outcome.events, manifest, EVENTS_MAX).map_err(broken)?;
             let answer = outcome.answer.map(|answer| check_answer(answer, has_task)).transpose().map_err(broken)?;
             Ok(Outcome { events, answer })
         }
@@ -65,9 +67,10 @@ pub(crate) fn broken(reason: String) -> CallFailure {
 pub(crate) fn check_events(
     events: Vec<crate::bindings::pilothouse::plugin::event::Event>,
     manifest: &Manifest,
+    most: usize,
 ) -> Result<Vec<EventBuilder>, String> {
-    if events.len() > EVENTS_MAX {
-        return Err(format!("the outcome has {} events; at most {EVENTS_MAX} are accepted", events.len()));
+    if events.len() > most {
+        return Err(format!("the outcome has {} events; at most {most} are accepted", events.len()));
     }
     let mut bytes = 0_usize;
     let mut builders = Vec::with_capacity(events.len());

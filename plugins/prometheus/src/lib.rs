@@ -3,6 +3,7 @@
 //! Only the order of steps is here. `configure` writes and loads files (`rules`, `targets` from `slo`), `indicator` answers
 //! `get-sli`, `report` reports on tests; all three ask through `api`, and reach the outside only through `tools`.
 
+pub mod alerts;
 pub mod api;
 pub mod configure;
 pub mod indicator;
@@ -22,7 +23,7 @@ pub mod tools;
 use pilothouse_sdk::files::shipyard::SHIPYARD_FILE;
 use pilothouse_sdk::resources::Level;
 use pilothouse_sdk::{
-    Cause, Context, Event, Failure, Finished, Handler, Outcome, Problem, Task, log, reject, settings,
+    Cause, Context, Event, Failure, Finished, Handler, Outcome, Problem, Received, Request, Task, log, reject, settings,
 };
 use serde_json::{Value, json};
 
@@ -69,6 +70,10 @@ impl Handler for Prometheus {
             None if event.ty == TEST_FINISHED => report(&data, &settings, &tools),
             None => Err(reject(format!("this plugin does not observe events of type `{}`", event.ty))),
         }
+    }
+
+    fn receive(request: Request) -> Result<Received, String> {
+        alerts::receive(&request)
     }
 
     fn validate(settings: &str) -> Vec<Problem> {
@@ -256,7 +261,7 @@ fn report(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outco
     Ok(Outcome::none().event(Event::builder(report::REPORTED).json(&report)?))
 }
 
-pilothouse_sdk::plugin!(Prometheus, settings);
+pilothouse_sdk::plugin!(Prometheus, settings, inbound);
 
 #[cfg(test)]
 mod tests {

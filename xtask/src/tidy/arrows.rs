@@ -35,7 +35,7 @@ const CRATES: [Crate; 10] = [
     },
     Crate {
         folder: "host/daemon",
-        uses: &["pilothouse-core", "pilothouse-store", "pilothouse-runtime"],
+        uses: &["pilothouse-core", "pilothouse-files", "pilothouse-store", "pilothouse-runtime"],
         never: &["rusqlite", "wasmtime", "wasmtime-wasi", "wasmtime-wasi-http", "anyhow"],
     },
     // In every plugin and in the host: what it may use is what both can.
@@ -45,7 +45,14 @@ const CRATES: [Crate; 10] = [
     Crate { folder: "plugins/*", uses: &["pilothouse-sdk"], never: &ENGINE },
     Crate {
         folder: "tests",
-        uses: &["pilothouse", "pilothouse-store", "pilothouse-runtime", "pilothouse-testing", "pilothouse-core"],
+        uses: &[
+            "pilothouse",
+            "pilothouse-core",
+            "pilothouse-files",
+            "pilothouse-runtime",
+            "pilothouse-store",
+            "pilothouse-testing",
+        ],
         never: &[],
     },
     Crate { folder: "xtask", uses: &[], never: &["wasmtime", "tokio"] },

@@ -19,7 +19,7 @@ impl Manifest {
     pub fn may_emit(&self, ty: &str) -> bool {
         let listed = self.emits.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => ty.starts_with(prefix),
-            None => ty == pattern,
+            None => is_listed(pattern, ty),
         });
         listed && !is_host_type(ty) && !is_made_by_host(ty)
     }
@@ -152,13 +152,28 @@ fn is_made_by_host(ty: &str) -> bool {
     matches!(parse_task_event(ty), Some((_, TaskEventKind::Started | TaskEventKind::Finished)))
 }
 
+/// Compares part by part; a `*` stands for one part.
+fn is_listed(pattern: &str, ty: &str) -> bool {
+    let (mut wanted, mut found) = (pattern.split('.'), ty.split('.'));
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return true,
+            (Some("*"), Some(part)) if !part.is_empty() => {}
+            (Some(wanted), Some(part)) if wanted == part => {}
+            _ => return false,
+        }
+    }
+}
+
 fn emits_problem(pattern: &str) -> Option<String> {
     let prefix = pattern.strip_suffix('*').unwrap_or(pattern);
     if prefix.is_empty() {
         return Some("allows every type; list the types that the plugin sends".to_owned());
     }
-    if prefix.contains('*') {
-        return Some("has a `*` that is not at the end".to_owned());
+    // At the end of a pattern, `*` is any rest; before, it is one whole part.
+    let loose = prefix.split('.').any(|part| part.contains('*') && part != "*");
+    if prefix.starts_with('*') || loose || (prefix.contains('*') && pattern.ends_with('*')) {
+        return Some("has a `*` that is neither at the end nor one whole part between dots".to_owned());
     }
     if prefix.chars().any(|it| it.is_control() || it.is_whitespace()) {
         return Some("has white space or control characters".to_owned());
@@ -325,6 +340,20 @@ concurrency = 0
             ("dev.other", true),
         ] {
             assert_eq!(manifest.may_emit(ty), expected, "{ty}");
+        }
+        manifest.emits = vec!["sh.keptn.event.*.remediation.triggered".into()];
+        for (ty, expected) in [
+            ("sh.keptn.event.prod.remediation.triggered", true),
+            ("sh.keptn.event.remediation.triggered", false),
+            ("sh.keptn.event..remediation.triggered", false),
+            ("sh.keptn.event.a.b.remediation.triggered", false),
+            ("sh.keptn.event.prod.remediation.finished", false),
+        ] {
+            assert_eq!(manifest.may_emit(ty), expected, "{ty}");
+        }
+        assert_eq!(emits_problem("sh.keptn.event.*.remediation.triggered"), None);
+        for bad in ["*.x", "a.b*.c", "a.*.b*", "*"] {
+            assert!(emits_problem(bad).is_some(), "{bad}");
         }
     }
 

@@ -97,7 +97,6 @@ pub(super) fn show(evaluation: &Evaluation, output: Output, terminal: &mut Termi
 }
 
 /// Makes the exit code of a result.
-
 pub(super) fn verdict(result: TaskResult) -> Result<(), CliError> {
     match result {
         TaskResult::Pass => Ok(()),

@@ -205,6 +205,18 @@ impl AppState {
     }
 }
 
+/// The paths of evaluations and of the tools that SLOs drive.
+fn judging() -> Router<AppState> {
+    Router::new()
+        .route("/v1/evaluate", post(evaluations::judge))
+        .route("/v1/evaluations", get(evaluations::list).post(evaluations::trigger))
+        .route("/v1/evaluations/import", post(evaluations::import))
+        .route("/v1/evaluations/{id}", get(evaluations::one))
+        .route("/v1/evaluations/{id}/invalidate", post(evaluations::invalidate))
+        .route("/v1/monitoring", post(monitoring::sync))
+        .route("/v1/monitoring/{id}", get(monitoring::one))
+}
+
 /// Makes the whole API.
 pub fn router(state: AppState) -> Router {
     Router::new()
@@ -253,13 +265,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/sequences/{id}/resume", post(sequences::resume))
         .route("/v1/sequences/{id}/abort", post(sequences::abort))
         .route("/v1/sequences/{id}/rerun", post(sequences::rerun))
-        .route("/v1/evaluate", post(evaluations::judge))
-        .route("/v1/evaluations", get(evaluations::list).post(evaluations::trigger))
-        .route("/v1/evaluations/import", post(evaluations::import))
-        .route("/v1/evaluations/{id}", get(evaluations::one))
-        .route("/v1/evaluations/{id}/invalidate", post(evaluations::invalidate))
-        .route("/v1/monitoring", post(monitoring::sync))
-        .route("/v1/monitoring/{id}", get(monitoring::one))
+        .merge(judging())
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::one).post(approvals::decide))
         .route("/v1/executors", get(executors::list))

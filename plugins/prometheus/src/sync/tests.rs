@@ -1,3 +1,5 @@
+//! A project whose files change, against a Prometheus and folders that stand in.
+
 use pilothouse_sdk::resources::Level;
 
 use super::*;
