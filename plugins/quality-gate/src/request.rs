@@ -81,7 +81,9 @@ pub fn get_sli(data: &Value, window: &Window, slo: Option<&Slo>, provider: &str)
             (Some(sli), _) => sli.indicators,
             (None, problems) => return Err(super::refused("SLI", &problems)),
         };
-        asked["queries"] = json!(queries);
+        if let Some(members) = asked.as_object_mut() {
+            members.insert("queries".to_owned(), json!(queries));
+        }
     }
     let mut members = Map::new();
     for name in ["project", "stage", "service", "labels"] {
