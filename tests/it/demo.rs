@@ -118,7 +118,7 @@ fn the_demo_shows_every_act_and_leaves_nothing_behind() {
 
     let monitoring = act(&report, "configure");
     assert!(monitoring["rules"].as_array().unwrap().iter().any(|rule| rule == "response_time_p95"), "{monitoring}");
-    assert_eq!(monitoring["targets"].as_array().unwrap().len(), 1, "{monitoring}");
+    assert_eq!(monitoring["targets"].as_array().unwrap().len(), 2, "one for each stage: {monitoring}");
 
     project_and_upstream(act(&report, "project"));
     delivered(act(&report, "delivery"), &shown);

@@ -136,6 +136,7 @@ fn both_layouts_of_keptn_become_the_same_project() {
     let urls = [branch_per_stage(&server, "branches"), stages_folder(&server, "folders")];
     let github = ["--user", "x-access-token"];
     let expected = [
+        "quality-gate.yaml",
         "services/hello/service.yaml",
         "shipyard.yaml",
         "slo.yaml",
@@ -187,7 +188,7 @@ fn a_dry_run_needs_no_host_and_takes_a_working_copy_too() {
             "Translated:\n  dev:hello/job/config.yaml\n    became `stages/dev/services/hello/jobs.yaml`",
             "  [jobs.locust]\n",
             "  stages/prod/webhooks.yaml\n",
-            "a branch per stage; stages: dev, prod; services: hello; 8 files\nwould create `podtato`; nothing was changed\n",
+            "a branch per stage; stages: dev, prod; services: hello; 9 files\nwould create `podtato`; nothing was changed\n",
         ] {
             assert!(out.contains(part), "{part}\n{out}");
         }

@@ -17,9 +17,9 @@ use crate::targets;
 use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
 
 /// Time between two looks at what Prometheus has loaded. It tells its scrapers about new targets every 5 s.
-const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
+pub const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
 /// Most looks: about a minute. By then it will not come by waiting.
-const CONFIRM_LOOKS_MAX: u32 = 30;
+pub const CONFIRM_LOOKS_MAX: u32 = 30;
 
 /// What to do next.
 #[derive(Debug, PartialEq)]

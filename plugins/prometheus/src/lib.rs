@@ -5,6 +5,7 @@
 
 pub mod alerts;
 pub mod api;
+pub mod budget;
 pub mod configure;
 pub mod indicator;
 pub mod place;
@@ -57,7 +58,7 @@ impl Handler for Prometheus {
         match ctx.task() {
             Some(task) if task.name == SYNC_MONITORING => sync_monitoring(ctx, &task, &data, &settings, &tools),
             Some(task) if task.name == "configure-monitoring" && is_of_project(&data, &tools)? => {
-                answer(ctx, &settings, &tools, Mode::Sync)
+                answer(ctx, &task, &settings, &tools, Mode::Sync)
             }
             Some(task) if task.name == "configure-monitoring" => configure(ctx, &task, &data, &settings, &tools),
             Some(task) if task.name == "get-sli" => get_sli(&data, &settings, &tools),
@@ -113,9 +114,6 @@ fn sync_monitoring(
     settings: &Settings,
     tools: &impl Tools,
 ) -> Result<Outcome, Failure> {
-    if task.cause != Cause::Triggered {
-        return Ok(Outcome::pending());
-    }
     let mode = match data.pointer("/sync-monitoring/mode").and_then(Value::as_str) {
         None | Some("sync") => Mode::Sync,
         Some("check") => Mode::Check,
@@ -124,13 +122,30 @@ fn sync_monitoring(
             return Ok(Outcome::finished(Finished::errored(message)));
         }
     };
-    answer(ctx, settings, tools, mode)
+    answer(ctx, task, settings, tools, mode)
 }
 
-/// Answers a task with how Prometheus stands to each service.
-fn answer(ctx: &Context, settings: &Settings, tools: &impl Tools, mode: Mode) -> Result<Outcome, Failure> {
+/// Answers a task with how Prometheus stands to each service; looks again while it has not loaded what was written.
+fn answer(ctx: &Context, task: &Task, settings: &Settings, tools: &impl Tools, mode: Mode) -> Result<Outcome, Failure> {
+    if !matches!(task.cause, Cause::Triggered | Cause::WakeUp) {
+        return Ok(Outcome::pending());
+    }
     let name = ctx.project().ok_or_else(|| reject("the event names no project"))?;
-    let report = sync::run(tools, &name, settings, mode, ctx.commit().as_deref())?;
+    let mut report = sync::run(tools, &name, settings, mode, ctx.commit().as_deref())?;
+    if mode == Mode::Sync {
+        let loaded = sync::run(tools, &name, settings, Mode::Check, None)?;
+        report.take_loaded(loaded);
+        let key = format!("looks/{}", task.triggered_id);
+        let looks = tools.kept(&key)?.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()).unwrap_or(0_u32);
+        let waits = report.items.iter().any(|item| item.state == State::Behind);
+        if waits && looks + 1 < configure::CONFIRM_LOOKS_MAX {
+            tools.keep(&key, Some((looks + 1).to_string().as_bytes()))?;
+            return Ok(Outcome::wake_after(configure::CONFIRM_INTERVAL));
+        }
+        if looks > 0 {
+            tools.keep(&key, None)?;
+        }
+    }
     let count = |state: State| report.items.iter().filter(|item| item.state == state).count();
     let of =
         [(State::InStep, "in step"), (State::Behind, "behind"), (State::Drifted, "drifted"), (State::Failed, "failed")];

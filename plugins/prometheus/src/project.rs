@@ -20,7 +20,7 @@ use crate::tools::Tools;
 
 /// Where the monitoring files lie in a project's folders.
 const MONITORING_FILE: &str = "prometheus/monitoring.yaml";
-/// Where the SLO file lies in the folder of a service in a stage.
+/// Where the SLO file lies in the folder of a service.
 const SLO_FILE: &str = "slo.yaml";
 
 /// What one service in one stage is to have.
@@ -117,10 +117,9 @@ fn one(tools: &impl Tools, place: &Place, settings: &Settings) -> Result<Result<
     {
         queries = slo::read_sli(text).unwrap_or_default();
     }
-    let path = format!("stages/{}/services/{}/{SLO_FILE}", place.stage, place.service);
-    let parsed = match file(tools, &path)? {
+    let parsed = match slo_file(tools, place, settings)? {
         None => None,
-        Some(bytes) => match slo::read_slo(&String::from_utf8_lossy(&bytes)) {
+        Some((path, text)) => match slo::read_slo(&text) {
             Ok(slo) => Some(slo),
             Err(why) => return Ok(Err(format!("`{path}`: {why}"))),
         },
@@ -132,7 +131,7 @@ fn one(tools: &impl Tools, place: &Place, settings: &Settings) -> Result<Result<
     let hold = monitoring.alert_for.as_deref().or(settings.alert_for.as_deref()).unwrap_or(FOR_DEFAULT);
     let window = monitoring.alert_window.as_deref().and_then(monitoring::seconds).or(settings.alert_window_seconds);
     let seconds = window.unwrap_or(WINDOW_SECONDS_DEFAULT).max(1);
-    let empty = || (Group { name: place.group(), rules: Vec::new() }, Vec::new());
+    let empty = || (Group { name: place.group(), ..Group::default() }, Vec::new());
     let made = parsed.map(|slo| rules::group(&slo, &queries, place, seconds, hold, &monitoring.labels));
     let (group, skipped) = made.unwrap_or_else(empty);
     Ok(Ok(Wanted {
@@ -143,6 +142,19 @@ fn one(tools: &impl Tools, place: &Place, settings: &Settings) -> Result<Result<
         hand_edits: monitoring.hand_edits.unwrap_or_default(),
         labels: monitoring.labels,
     }))
+}
+
+/// Finds the SLO file of a place: the service's in the stage, else the service's in every stage, else the settings'. (A stage
+/// or a project has none, as in Keptn.)
+fn slo_file(tools: &impl Tools, place: &Place, settings: &Settings) -> Result<Option<(String, String)>, Failure> {
+    let Place { stage, service, .. } = place;
+    for folder in [format!("stages/{stage}/services/{service}/"), format!("services/{service}/")] {
+        let path = format!("{folder}{SLO_FILE}");
+        if let Some(bytes) = file(tools, &path)? {
+            return Ok(Some((path, String::from_utf8_lossy(&bytes).into_owned())));
+        }
+    }
+    Ok(settings.slo.clone().map(|text| ("the setting slo".to_owned(), text)))
 }
 
 /// Returns the scrape targets of a place: the project's, else the settings'.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use pilothouse_sdk::files::criterion::Criterion;
 use serde::{Deserialize, Serialize};
 
+use crate::budget;
 use crate::place::Place;
 use crate::query::{self, Scope};
 use crate::slo::{Objective, Queries, Slo, violated};
@@ -24,14 +25,56 @@ pub struct RulesFile {
     pub groups: Vec<Group>,
 }
 
-/// The alerts of one stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The rules of one stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RawGroup")]
 pub struct Group {
     /// Unique within the file.
     pub name: String,
+    /// What is recorded, for the alerts.
+    pub recordings: Vec<Recording>,
     /// The alerts.
-    #[serde(default)]
     pub rules: Vec<Alert>,
+}
+
+/// A series that Prometheus computes and keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// What it is called.
+    pub record: String,
+    /// PromQL.
+    pub expr: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A group as the file has it: recordings and alerts in one list.
+#[derive(Deserialize)]
+struct RawGroup {
+    name: String,
+    #[serde(default)]
+    rules: Vec<RawRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawRule {
+    Recording(Recording),
+    Alert(Alert),
+}
+
+impl From<RawGroup> for Group {
+    fn from(raw: RawGroup) -> Self {
+        let mut group = Self { name: raw.name, ..Self::default() };
+        for rule in raw.rules {
+            match rule {
+                RawRule::Recording(recording) => group.recordings.push(recording),
+                RawRule::Alert(alert) => group.rules.push(alert),
+            }
+        }
+        group
+    }
 }
 
 /// One alert rule.
@@ -79,8 +122,20 @@ pub fn group(
     let labels = BTreeMap::new();
     let filters: Vec<(String, String)> = slo.filter.clone().into_iter().collect();
     let scope = Scope { place, deployment: "primary", labels: &labels, filters: &filters, seconds };
-    let mut group = Group { name: place.group(), rules: Vec::new() };
+    let mut group = Group { name: place.group(), ..Group::default() };
     let mut skipped = Vec::new();
+    for objective in &slo.objectives {
+        let Some(budget) = &objective.error_budget else { continue };
+        match budget::rules(objective, budget, queries, place, &filters, more_labels) {
+            Ok((recordings, alerts)) => {
+                group.recordings.extend(recordings);
+                group.rules.extend(alerts);
+            }
+            Err(reason) => {
+                skipped.push(Skipped { sli: objective.sli.clone(), criterion: Some("errorBudget".to_owned()), reason })
+            }
+        }
+    }
     for objective in slo.objectives.iter().filter(|objective| !objective.pass.is_empty()) {
         let skip = |criterion: Option<&Criterion>, reason: String| Skipped {
             sli: objective.sli.clone(),
@@ -183,7 +238,7 @@ impl RulesFile {
     /// Drops groups without alerts, which Prometheus would list as empty.
     #[must_use]
     pub fn without_empty_groups(mut self) -> Self {
-        self.groups.retain(|group| !group.rules.is_empty());
+        self.groups.retain(|group| !group.rules.is_empty() || !group.recordings.is_empty());
         self
     }
 
@@ -201,6 +256,13 @@ impl RulesFile {
         out.push_str("groups:\n");
         for group in &self.groups {
             out.push_str(&format!("- name: {}\n  rules:\n", quoted(&group.name)));
+            for recording in &group.recordings {
+                out.push_str(&format!("  - record: {}\n", quoted(&recording.record)));
+                out.push_str(&format!("    expr: {}\n    labels:\n", quoted(&recording.expr)));
+                for (key, value) in &recording.labels {
+                    out.push_str(&format!("      {}: {}\n", quoted(key), quoted(value)));
+                }
+            }
             for rule in &group.rules {
                 out.push_str(&format!("  - alert: {}\n", quoted(&rule.alert)));
                 out.push_str(&format!("    expr: {}\n    for: {}\n", quoted(&rule.expr), quoted(&rule.hold)));
@@ -214,6 +276,11 @@ impl RulesFile {
         }
         out
     }
+}
+
+/// Writes the value of a label matcher. PromQL's strings have JSON's escapes.
+pub fn quoted_label(text: &str) -> String {
+    quoted(text)
 }
 
 fn quoted(text: &str) -> String {
@@ -345,7 +412,7 @@ groups:
 
     #[test]
     fn a_stage_without_alerts_has_no_group() {
-        let file = RulesFile { groups: vec![Group { name: "x".to_owned(), rules: Vec::new() }] };
+        let file = RulesFile { groups: vec![Group { name: "x".to_owned(), ..Group::default() }] };
         assert!(file.without_empty_groups().groups.is_empty());
     }
 }

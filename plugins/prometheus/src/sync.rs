@@ -77,6 +77,19 @@ pub struct Report {
     pub changed: bool,
 }
 
+impl Report {
+    /// Takes what a look found out of those that are in step as far as files go.
+    pub fn take_loaded(&mut self, looked: Self) {
+        for item in self.items.iter_mut().filter(|item| item.state == State::InStep) {
+            let same = |it: &&Item| it.stage == item.stage && it.service == item.service;
+            if let Some(found) = looked.items.iter().find(same) {
+                item.state = found.state;
+                item.reason.clone_from(&found.reason);
+            }
+        }
+    }
+}
+
 /// What was written last, and had loaded: digests by directory and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Synced {
@@ -412,11 +425,19 @@ fn refused(tools: &impl Tools, file: &File, project: &Project) -> Result<Option<
         return Ok(None);
     }
     let of_file = project.wanted.iter().filter(|wanted| file.places.contains(&wanted.place));
-    for rule in of_file.flat_map(|wanted| &wanted.group.rules) {
-        match api::check(tools, &rule.expr) {
+    let expressions = of_file.flat_map(|wanted| {
+        let alerts = wanted.group.rules.iter().map(|rule| (rule.alert.as_str(), rule.expr.as_str()));
+        let recorded = wanted.group.recordings.iter().map(|it| {
+            let sli = it.labels.get("sli").map_or(it.record.as_str(), String::as_str);
+            (sli, it.expr.as_str())
+        });
+        recorded.chain(alerts)
+    });
+    for (name, expr) in expressions {
+        match api::check(tools, expr) {
             Ok(()) => {}
             Err(Trouble::Refused(why)) => {
-                return Ok(Some(format!("Prometheus refuses the query of SLI `{}`: {why}", rule.alert)));
+                return Ok(Some(format!("Prometheus refuses the query of SLI `{name}`: {why}")));
             }
             Err(Trouble::Unusable(why)) => return Ok(Some(why)),
             Err(Trouble::Failure(failure)) => return Err(failure),

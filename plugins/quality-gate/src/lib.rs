@@ -24,7 +24,8 @@ use crate::request::{Open, Settings};
 
 /// The task that measures.
 const GET_SLI: &str = "sh.keptn.event.get-sli.triggered";
-/// Where the SLO file lies: for one service in one stage, as in Keptn.
+/// Where the SLO file lies, in the folder of the service in the stage, or in that of the service in every stage. (A stage or a
+/// project has none, as in Keptn.)
 const SLO_FILE: &str = "slo.yaml";
 
 struct QualityGate;
@@ -94,16 +95,19 @@ fn begin(task: &Task, event: &Event) -> Result<Outcome, Failure> {
     Ok(Outcome::pending().event(Event::builder(GET_SLI).json(&asked)?))
 }
 
-/// Returns the text of the SLO file: what the event brings, else the service's in its stage.
+/// Returns the text of the SLO file: what the event brings, else the service's in its stage, else the service's.
 fn slo_file(data: &Value) -> Result<Option<String>, resources::Error> {
     if let Some(text) = data.pointer("/evaluation/slo").and_then(Value::as_str) {
         return Ok(Some(text.to_owned()));
     }
-    match resources::read(Level::ServiceInStage, SLO_FILE) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(resources::Error::NotFound) => Ok(None),
-        Err(error) => Err(error),
+    for level in [Level::ServiceInStage, Level::Service] {
+        match resources::read(level, SLO_FILE) {
+            Ok(bytes) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(resources::Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(None)
 }
 
 /// Returns the nearest gate file. The inner error is for the task's answer.

@@ -99,9 +99,27 @@ pub struct Objective {
     pub weight: u32,
     /// Whether the whole evaluation fails with it.
     pub key_sli: bool,
+    /// What may go wrong over a longer time (Pilothouse's).
+    pub error_budget: Option<ErrorBudget>,
     /// Where `sli` stands.
     pub at: Position,
 }
+
+/// How much may go wrong over a longer time: makes alerts on how fast the budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorBudget {
+    /// The share of what must be good, in percent; over 0, below 100.
+    pub target: f64,
+    /// The time that the budget is for, in seconds.
+    pub window_seconds: u64,
+    /// Whether the indicator is the share of what is good; else of what is bad. From 0 to 1.
+    pub of_good: bool,
+}
+
+/// Shortest time of a budget: below a week, the slowest of its alerts looks at more than half of it.
+pub const BUDGET_DAYS_MIN: u64 = 7;
+/// Longest time of a budget, in days.
+pub const BUDGET_DAYS_MAX: u64 = 400;
 
 /// Which scores pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -256,6 +274,7 @@ fn objective(node: &Node, problems: &mut Vec<Problem>) -> Option<Objective> {
     let weight = whole(&mut fields, "weight", &what, 0..=WEIGHT_MAX);
     let key_sli = truth(&mut fields, "key_sli", &what).unwrap_or_default();
     let absolute = truth(&mut fields, "absolute", &what).unwrap_or_default();
+    let budget = fields.get("errorBudget");
     if weight == Some(0) {
         let at = place(&mut fields, "weight", node.at);
         let message = format!("`weight: 0` of {what} counts as 1, as in Keptn; without `pass` it would not be judged");
@@ -277,7 +296,45 @@ fn objective(node: &Node, problems: &mut Vec<Problem>) -> Option<Objective> {
     let pass = alternatives("pass", pass, pass_at);
     let warning = alternatives("warning", warning, warning_at);
     let weight = weight.unwrap_or(1).max(1);
-    Some(Objective { sli: sli?, display_name, unit, pass, warning, weight, key_sli, at })
+    let error_budget = budget.and_then(|node| error_budget(node, &what, problems));
+    Some(Objective { error_budget, sli: sli?, display_name, unit, pass, warning, weight, key_sli, at })
+}
+
+fn error_budget(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Option<ErrorBudget> {
+    let of = format!("`errorBudget` of {what}");
+    let mut fields = Fields::of(node, &of, problems)?;
+    let target = fields.required("target");
+    let window = fields.text("window");
+    let window_at = place(&mut fields, "window", node.at);
+    let ratio = fields.text("ratioOf");
+    let ratio_at = place(&mut fields, "ratioOf", node.at);
+    fields.finish();
+    let wanted = "a share over 0% and below 100%, such as `\"99.9%\"`";
+    let number = target.and_then(scalar).and_then(|text| number_of(text.trim().trim_end_matches('%').trim_end()));
+    let target = match (target, number.filter(|number| *number > 0.0 && *number < 100.0)) {
+        (Some(node), None) => {
+            problems.push(is_not("target", &of, node, wanted));
+            None
+        }
+        (_, number) => number,
+    };
+    let days = BUDGET_DAYS_MIN..=BUDGET_DAYS_MAX;
+    let text = window.as_deref().unwrap_or("30d");
+    let window_seconds = crate::monitoring::seconds(text).filter(|seconds| days.contains(&(seconds / 86_400)));
+    if window_seconds.is_none() {
+        let message = format!("`window` of {of} is `{}`; write a time from 7d to 400d, such as `30d`", shown(text));
+        problems.push(Problem::error(window_at, message));
+    }
+    let of_good = match ratio.as_deref() {
+        None | Some("bad") => Some(false),
+        Some("good") => Some(true),
+        Some(other) => {
+            let hint = meant(other, &["bad", "good"]);
+            problems.push(Problem::error(ratio_at, format!("`ratioOf` of {of} cannot be `{}`; {hint}", shown(other))));
+            None
+        }
+    };
+    Some(ErrorBudget { target: target?, window_seconds: window_seconds?, of_good: of_good? })
 }
 
 fn alternatives(

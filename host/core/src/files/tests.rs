@@ -16,6 +16,7 @@ objectives:
     unit: ms
     key_sli: false
     absolute: false
+    errorBudget: {target: \"99.9%\", window: 30d, ratioOf: good}
     pass:
       - criteria: [\"<=+10%\", \"<600\"]
     warning:
@@ -130,7 +131,10 @@ const GOOD: [(FileKind, &str); 10] = [
 ];
 
 /// What is changed in the good file of a format, and where and how the mistake is named.
-const BAD: [(FileKind, &str, &str, &str); 47] = [
+const BAD: [(FileKind, &str, &str, &str); 50] = [
+    (FileKind::Slo, "target: \"99.9%\"", "target: \"all\"", "14:27: "),
+    (FileKind::Slo, "window: 30d", "window: often", "14:44: "),
+    (FileKind::Slo, "ratioOf: good", "ratioOf: fine", "cannot be `fine`"),
     (FileKind::Monitoring, "'1.0'", "'2.0'", "1:15: "),
     (FileKind::Monitoring, "targets", "target", "did you mean `targets`"),
     (FileKind::Monitoring, "team: shop", "job: shop", "3:9: "),
@@ -143,14 +147,14 @@ const BAD: [(FileKind, &str, &str, &str); 47] = [
     (FileKind::Slo, "spec_version: \"1.0\"", "spec_version: \"2.0\"", "1:15: "),
     (FileKind::Slo, "objectives:", "objectivs:", "did you mean `objectives`"),
     (FileKind::Slo, "total_score: {pass: \"90%\", warning: \"75%\"}", "", "`total_score`"),
-    (FileKind::Slo, "\"<600\"", "\"fast\"", "15:30: "),
+    (FileKind::Slo, "\"<600\"", "\"fast\"", "16:30: "),
     (FileKind::Slo, "\"<600\"", "\"<6O0\"", "such as `<600` or `<=+10%`"),
     (FileKind::Slo, "criteria: [\"<=800\"]", "criteria: []", "can never be met"),
     (FileKind::Slo, "aggregate_function: p90", "aggregate_function: p99", "no aggregate function `p99`"),
     (FileKind::Slo, "include_result_with_score: pass_or_warn", "include_result_with_score: best", "cannot be `best`"),
-    (FileKind::Slo, "weight: 2", "weight: -1", "18:13: "),
+    (FileKind::Slo, "weight: 2", "weight: -1", "19:13: "),
     (FileKind::Slo, "sli: response_time_p95", "sly: response_time_p95", "9:5: "),
-    (FileKind::Slo, "pass: \"90%\"", "pass: \"190%\"", "19:21: "),
+    (FileKind::Slo, "pass: \"90%\"", "pass: \"190%\"", "20:21: "),
     (FileKind::Slo, "key_sli: false", "key_sli: perhaps", "`perhaps`"),
     (FileKind::Sli, "spec_version: \"1.0\"", "", "`spec_version`"),
     (FileKind::Sli, "indicators:", "indicator:", "did you mean `indicators`"),

@@ -3,6 +3,7 @@
 //! The SDK and the WIT that it is made from are embedded in this program and written into the new project, under
 //! `vendor/`, so that nothing has to be published for a plugin to be written.
 
+mod files;
 mod sdk;
 #[cfg(test)]
 mod tests;
@@ -75,7 +76,7 @@ fn create(folder: &Path, name: &PluginName) -> Result<(), CliError> {
         let text = text.replace("{{name}}", name.as_str()).replace("{{crate}}", &crate_name(name));
         write(&folder.join(path), &text)?;
     }
-    for (path, text) in sdk::FILES {
+    for (path, text) in sdk::FILES.iter().chain(files::FILES) {
         write(&folder.join("vendor").join(path), text)?;
     }
     Ok(())

@@ -19,11 +19,17 @@ fn walk(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
 #[test]
 fn every_file_of_the_sdk_and_of_the_wit_is_embedded() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut expected = BTreeSet::from(["sdk/rust/Cargo.toml".to_owned()]);
+    let mut expected = BTreeSet::from(["sdk/rust/Cargo.toml".to_owned(), "sdk/files/Cargo.toml".to_owned()]);
+    walk(&root.join("sdk/files/src"), &root, &mut expected);
+    expected.retain(|path| !path.ends_with("/tests.rs"));
     walk(&root.join("sdk/rust/src"), &root, &mut expected);
     walk(&root.join("wit"), &root, &mut expected);
-    let embedded: BTreeSet<String> =
-        sdk::FILES.iter().map(|(path, _)| (*path).to_owned()).filter(|path| !path.ends_with(".md")).collect();
+    let embedded: BTreeSet<String> = sdk::FILES
+        .iter()
+        .chain(files::FILES)
+        .map(|(path, _)| (*path).to_owned())
+        .filter(|path| !path.ends_with(".md"))
+        .collect();
     assert_eq!(embedded, expected);
 }
 
