@@ -401,6 +401,27 @@ fn evaluate_needs_no_host_and_its_exit_code_is_the_verdict() {
 }
 
 #[test]
+fn openslo_becomes_files_that_the_gate_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let cli = |arguments: &[&str]| run(folder.path(), arguments, &[]);
+    std::fs::copy(root().join("examples/openslo/cart.yaml"), folder.path().join("cart.yaml")).unwrap();
+    let (code, out, err) = cli(&["slo", "import", "cart.yaml", "--dry-run"]);
+    assert!(code == 0 && out.contains("would write") && !folder.path().join("services").exists(), "{out}{err}");
+    let (code, out, err) = cli(&["slo", "import", "cart.yaml"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(err.contains("its `target`"), "what is lost is told: {err}");
+    let (code, out, err) = cli(&["validate", "services"]);
+    assert_eq!(code, 0, "{out}{err}");
+    std::fs::write(folder.path().join("values.json"), r#"{"availability": 0.9995, "latency_p95": 0.7}"#).unwrap();
+    let (code, out, err) = cli(&["evaluate", "--slo", "services/cart/slo.yaml", "--sli", "values.json"]);
+    assert_eq!(code, 1, "{out}{err}");
+    let (code, _, err) = cli(&["slo", "import", "cart.yaml"]);
+    assert!(code == 1 && err.contains("is there already"), "{err}");
+    let (code, _, err) = cli(&["slo", "import", "values.json"]);
+    assert!(code == 2 && err.contains("openslo/v1"), "{err}");
+}
+
+#[test]
 fn evaluate_says_which_input_is_bad_and_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();

@@ -17,6 +17,7 @@ pub mod inbound;
 pub mod keptn;
 pub mod keptn_import;
 pub mod manifest;
+pub mod openslo;
 pub mod resource;
 pub mod right;
 pub mod scope;

@@ -10,7 +10,7 @@ const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y"
 
 /// A YAML value whose mappings have an order.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Yaml {
+pub(crate) enum Yaml {
     /// A mapping.
     Map(Vec<(String, Yaml)>),
     /// A list.
@@ -43,13 +43,13 @@ impl From<Value> for Yaml {
 
 impl Yaml {
     /// Makes a mapping.
-    pub(super) fn map<const N: usize>(members: [(&str, Yaml); N]) -> Self {
+    pub(crate) fn map<const N: usize>(members: [(&str, Yaml); N]) -> Self {
         Self::Map(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 }
 
 /// Writes a file.
-pub(super) fn write(yaml: &Yaml) -> String {
+pub(crate) fn write(yaml: &Yaml) -> String {
     match in_line(yaml) {
         Some(text) => format!("{text}\n"),
         None => lines(yaml, 0),

@@ -9,7 +9,7 @@
 
 mod connections;
 mod curl;
-mod emit;
+pub(crate) mod emit;
 mod job_template;
 mod jobs;
 mod jobs_file;

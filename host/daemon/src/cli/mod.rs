@@ -25,6 +25,7 @@ mod secret;
 mod send;
 mod sequence;
 mod serve;
+mod slo;
 mod tail;
 mod task;
 mod terminal;
@@ -108,6 +109,9 @@ enum Command {
     /// Trigger evaluations, see what they came to, and declare one invalid.
     #[command(subcommand)]
     Evaluation(evaluation::EvaluationCommand),
+    /// Take over SLOs of other formats.
+    #[command(subcommand)]
+    Slo(slo::SloCommand),
     /// See whether the tools have what a project's files say, and bring them in step.
     #[command(subcommand)]
     Monitoring(monitoring::MonitoringCommand),
@@ -217,6 +221,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Sequence(command) => command.run(&global, terminal).await,
         Command::Evaluate(command) => command.run(&global, terminal),
         Command::Evaluation(command) => command.run(&global, terminal).await,
+        Command::Slo(command) => command.run(terminal),
         Command::Monitoring(command) => command.run(&global, terminal).await,
         Command::Approval(command) => command.run(&global, terminal).await,
         Command::Executor(command) => command.run(&global, terminal).await,
