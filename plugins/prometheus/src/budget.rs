@@ -47,11 +47,10 @@ pub fn rules(
         );
     }
     let labels = BTreeMap::new();
-    let own =
-        [("project", &place.project), ("stage", &place.stage), ("service", &place.service), ("sli", &objective.sli)];
-    let own = |pairs: &[(&str, &String)]| -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone())).collect()
-    }(&own);
+    let own: BTreeMap<String, String> =
+        [("project", &place.project), ("stage", &place.stage), ("service", &place.service), ("sli", &objective.sli)]
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .into();
     let mut windows: Vec<Window> =
         SPEEDS.iter().flat_map(|speed| &speed.pairs).flat_map(|pair| [pair.0, pair.1]).collect();
     windows.sort_unstable_by_key(|(_, seconds)| *seconds);

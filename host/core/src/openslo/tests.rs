@@ -1,3 +1,5 @@
+//! Documents of OpenSLO, and the files that they become.
+
 use super::*;
 use crate::files::{FileKind, check, sli, slo};
 
