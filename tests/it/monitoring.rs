@@ -181,6 +181,11 @@ async fn a_commit_moves_prometheus_without_a_command() {
     monitoring.add("slo.yaml", &slo(300), &["--stage", "dev", "--service", "cart"]);
     monitoring.until("the changed rule", async || monitoring.has_rule(GROUP, ">= 300").await).await;
     assert!(!monitoring.has_rule(GROUP, ">= 600").await);
+    let budget =
+        slo(300).replace("  pass: [{criteria: ['<300'", "  errorBudget: {target: 99%}\n  pass: [{criteria: ['<300'");
+    monitoring.add("slo.yaml", &budget, &["--stage", "dev", "--service", "cart"]);
+    let recorded = "pilothouse:sli_error:ratio_rate3d";
+    monitoring.until("the budget's alerts", async || monitoring.has_rule(GROUP, recorded).await).await;
     let rules = monitoring.path().join("rules/shop.cart.rules.yml");
     let checked = Command::new("promtool").args(["check", "rules"]).arg(rules).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
