@@ -256,6 +256,16 @@ impl Host {
         Ok(())
     }
 
+    /// Writes a file of a project; returns the commit.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn write(&self, project: &str, path: &str, content: &str) -> Result<String> {
+        let cause = Cause { actor: Actor::token("test"), message: format!("Write {path}"), origin: "api" };
+        let change = Change { path: FilePath::new(path)?, content: Some(content.as_bytes().to_vec()) };
+        Ok(self.projects.write(&ProjectName::new(project)?, vec![change], None, &cause).await?.commit)
+    }
+
     /// Sends one event.
     ///
     /// # Errors

@@ -43,7 +43,10 @@ async fn a_changed_secret_an_unknown_id_and_garbage_open_nothing() {
     let store = store();
     let (tokens, _) = tokens(&store).await;
     let text = tokens.create(reader("r")).await.unwrap().reveal();
-    let (head, secret) = text.rsplit_once('_').unwrap_or_default();
+    // The secret may have a `_` of its own.
+    let (prefix, rest) = text.split_at("ph_".len());
+    let (id, secret) = rest.split_once('_').unwrap_or_default();
+    let head = &format!("{prefix}{id}");
     let swapped: String = secret.chars().rev().collect();
     for wrong in
         ["", "ph_", "ph_x_y", head, &format!("{head}_{swapped}"), &format!("ph_000000000000_{secret}"), &text[1..]]
