@@ -21,6 +21,7 @@ mod jobs;
 mod keptn_import;
 mod languages;
 mod monitoring;
+mod monitoring_remote;
 mod new_plugin;
 mod pipelines;
 mod plugins;

@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod api;
 pub mod budget;
 pub mod configure;
+pub mod destination;
 pub mod indicator;
 pub mod place;
 pub mod project;
@@ -34,6 +35,8 @@ use crate::request::Settings;
 use crate::sync::{Mode, State};
 use crate::tools::{Host, Tools};
 
+/// The namespace of resources in Kubernetes, unless the settings say otherwise.
+const NAMESPACE_DEFAULT: &str = "monitoring";
 /// The value of `type` and `sliProvider` that means this plugin.
 const PROVIDER: &str = "prometheus";
 /// The type of the events with which tests end.
@@ -53,7 +56,8 @@ struct Prometheus;
 impl Handler for Prometheus {
     fn handle(ctx: &Context, event: Event) -> Result<Outcome, Failure> {
         let settings: Settings = settings()?;
-        let tools = Host(ctx);
+        let namespace = settings.namespace.as_deref().unwrap_or(NAMESPACE_DEFAULT);
+        let tools = Host { ctx, destination: settings.output, namespace };
         let data: Value = event.json()?;
         match ctx.task() {
             Some(task) if task.name == SYNC_MONITORING => sync_monitoring(ctx, &task, &data, &settings, &tools),

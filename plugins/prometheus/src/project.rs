@@ -10,6 +10,7 @@ use pilothouse_sdk::files::shipyard::{self, SHIPYARD_FILE};
 use pilothouse_sdk::files::yaml::Problem;
 use pilothouse_sdk::resources::Level;
 
+use crate::destination::Destination;
 use crate::place::Place;
 use crate::query;
 use crate::request::{FOR_DEFAULT, SLI_FILE, Settings, TargetList, WINDOW_SECONDS_DEFAULT};
@@ -125,6 +126,8 @@ fn one(tools: &impl Tools, place: &Place, settings: &Settings) -> Result<Result<
         },
     };
     let targets = match scraped(place, &monitoring, settings) {
+        // A ruler scrapes nothing.
+        _ if settings.output == Destination::Ruler => Vec::new(),
         Ok(targets) => targets,
         Err(why) => return Ok(Err(why)),
     };

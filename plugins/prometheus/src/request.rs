@@ -9,6 +9,7 @@ use pilothouse_sdk::resources::Level;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::destination::Destination;
 use crate::place::{Place, is_name};
 use crate::query::{self, DEFAULT_INDICATORS};
 pub use crate::rules::{FOR_DEFAULT, WINDOW_SECONDS_DEFAULT};
@@ -28,6 +29,10 @@ pub struct Settings {
     pub targets: Option<TargetList>,
     /// Stages for events that name none.
     pub stages: Vec<String>,
+    /// Where generated configuration goes.
+    pub output: Destination,
+    /// The namespace of resources in Kubernetes.
+    pub namespace: Option<String>,
     /// How long a limit must be broken before an alert fires.
     pub alert_for: Option<String>,
     /// The window of a query in an alert.

@@ -64,6 +64,16 @@ enum RawRule {
     Alert(Alert),
 }
 
+impl Group {
+    /// Returns the group as Prometheus' formats have it: recordings and alerts in one list.
+    pub fn raw(&self) -> serde_json::Value {
+        let recordings = self.recordings.iter().map(|it| serde_json::json!(it));
+        let rules: Vec<serde_json::Value> =
+            recordings.chain(self.rules.iter().map(|it| serde_json::json!(it))).collect();
+        serde_json::json!({ "name": self.name, "rules": rules })
+    }
+}
+
 impl From<RawGroup> for Group {
     fn from(raw: RawGroup) -> Self {
         let mut group = Self { name: raw.name, ..Self::default() };
@@ -85,12 +95,19 @@ pub struct Alert {
     /// PromQL.
     pub expr: String,
     /// How long it must hold.
-    #[serde(rename = "for")]
+    #[serde(rename = "for", default = "at_once")]
     pub hold: String,
     /// Labels of the alert.
+    #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Texts for people; Prometheus fills in `{{ … }}`.
+    #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// What an alert without `for` means.
+fn at_once() -> String {
+    "0s".to_owned()
 }
 
 /// Something in the SLO that is no alert.

@@ -90,7 +90,7 @@ impl Report {
     }
 }
 
-/// What was written last, and had loaded: digests by directory and name.
+/// What was written last, and had loaded: digests by directory and name, whatever commit it was generated from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Synced {
     files: BTreeMap<String, String>,
@@ -136,7 +136,7 @@ fn without_commit(text: &str) -> String {
 
 fn digest(text: Option<&str>) -> String {
     let Some(text) = text else { return String::new() };
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(without_commit(text).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn key(project: &str) -> String {

@@ -9,6 +9,8 @@ use pilothouse_sdk::http::Response;
 use pilothouse_sdk::resources::Level;
 use pilothouse_sdk::{Context, Failure, http, key_value, outputs, resources, retry};
 
+use crate::destination::{self, Destination, Remote};
+
 /// The directory for scrape targets, by this plugin's name for it.
 pub const TARGETS_DIRECTORY: &str = "targets";
 /// The directory for alert rules, by this plugin's name for it.
@@ -36,6 +38,10 @@ pub enum Found {
 
 /// The world outside.
 pub trait Tools {
+    /// Tells whether Prometheus reads what is generated from files, so that it has to be told of them.
+    fn reads_files(&self) -> bool {
+        true
+    }
     /// Sends a GET with query parameters.
     ///
     /// # Errors
@@ -100,11 +106,18 @@ pub trait Tools {
 }
 
 /// The host's capabilities.
-pub struct Host<'a>(pub &'a Context<'a>);
+pub struct Host<'a> {
+    /// The delivery in hand.
+    pub ctx: &'a Context<'a>,
+    /// Where generated configuration goes.
+    pub destination: Destination,
+    /// The namespace of resources in Kubernetes.
+    pub namespace: &'a str,
+}
 
 impl Host<'_> {
     fn send(&self, request: http::Request) -> Result<Response, Failure> {
-        let left = self.0.remaining();
+        let left = self.ctx.remaining();
         if left < RESERVE {
             return Err(retry("no time was left to ask Prometheus"));
         }
@@ -117,7 +130,25 @@ impl Host<'_> {
     }
 }
 
+impl destination::Send for Host<'_> {
+    fn send(&self, request: http::Request) -> Result<Response, Failure> {
+        Self::send(self, request)
+    }
+}
+
+impl Host<'_> {
+    /// Returns the place that generated configuration goes to, where that is no folder.
+    fn remote(&self) -> Option<Remote<'_, Self>> {
+        let remote = Remote { send: self, destination: self.destination, namespace: self.namespace };
+        (self.destination != Destination::Files).then_some(remote)
+    }
+}
+
 impl Tools for Host<'_> {
+    fn reads_files(&self) -> bool {
+        self.destination == Destination::Files
+    }
+
     fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, Failure> {
         let request = http::Request::get(format!("{BASE}{path}"));
         self.send(query.iter().fold(request, |request, (name, value)| request.query(name, value)))
@@ -128,6 +159,9 @@ impl Tools for Host<'_> {
     }
 
     fn look(&self, directory: &str, name: &str) -> Result<Found, Failure> {
+        if let Some(remote) = self.remote() {
+            return Ok(remote.look(directory, name)?.map_or(Found::Nothing, |text| Found::Own(text.into_bytes())));
+        }
         match outputs::read(directory, name) {
             Ok(content) => Ok(Found::Own(content)),
             Err(outputs::Error::NotFound) => Ok(Found::Nothing),
@@ -141,10 +175,17 @@ impl Tools for Host<'_> {
     }
 
     fn files(&self, directory: &str) -> Result<Vec<String>, Failure> {
+        if let Some(remote) = self.remote() {
+            return remote.names(directory, &self.ctx.project().unwrap_or_default());
+        }
         Ok(outputs::entries(directory)?)
     }
 
     fn write(&self, directory: &str, name: &str, content: Option<&[u8]>) -> Result<(), Failure> {
+        if let Some(remote) = self.remote() {
+            let text = content.map(String::from_utf8_lossy);
+            return remote.write(directory, name, text.as_deref());
+        }
         let done = match content {
             Some(content) => outputs::write(directory, name, content),
             None => outputs::remove(directory, name),
