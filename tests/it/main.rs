@@ -16,6 +16,7 @@ mod executors;
 mod flow;
 mod hostile;
 mod inbound_plugin;
+mod jmeter_project;
 mod job_plugin;
 mod jobs;
 mod keptn_import;

@@ -5,6 +5,7 @@
 
 pub mod histogram;
 pub mod jtl;
+pub mod project;
 pub mod report;
 pub mod request;
 pub mod verdict;
@@ -17,10 +18,10 @@ use pilothouse_sdk::{
     Cause, Context, Event, Failure, Finished, Handler, Outcome, Problem, Task, key_value, log, reject, retry, settings,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::report::Place;
-use crate::request::{RESULT_FILE, Refusal, Settings, TEMPLATE};
+use crate::request::{RESULT_FILE, Refusal, Request, Settings, TEMPLATE};
 use crate::workload::Workload;
 
 /// Time between progress events, in seconds, unless the settings say otherwise: a few events for a usual test.
@@ -35,6 +36,9 @@ struct Kept {
     job: String,
     workload: Workload,
     progress_seconds: u64,
+    /// The trigger's data, while the job is the health check that comes before the test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_of: Option<Value>,
 }
 
 fn key(task: &Task) -> String {
@@ -72,17 +76,45 @@ impl Handler for Jmeter {
     }
 }
 
-/// Starts the job; the host runs it once this delivery is committed.
+/// Starts what comes first; the host runs it once this delivery is committed.
 fn start(ctx: &Context, task: &Task, event: &Event) -> Result<Outcome, Failure> {
+    let data: Value = event.json()?;
     let settings: Settings = settings()?;
-    let request = match request::read(&event.json()?, &settings) {
+    let request = match request::read(&data, &settings, &project::files()?) {
         Ok(request) => request,
         Err(Refusal::Declined(reason)) => return Ok(Outcome::declined(reason)),
         Err(Refusal::Errored(message)) => return Ok(Outcome::finished(Finished::errored(message))),
     };
+    match request.health {
+        Some(health) => run(ctx, task, *health, &settings, Some(data)),
+        None => run(ctx, task, request, &settings, None),
+    }
+}
+
+/// Starts the test after its health check has passed.
+fn test_itself(ctx: &Context, task: &Task, data: &Value) -> Result<Outcome, Failure> {
+    let settings: Settings = settings()?;
+    match request::read(data, &settings, &project::files()?) {
+        Ok(request) => run(ctx, task, request, &settings, None),
+        Err(Refusal::Declined(message) | Refusal::Errored(message)) => {
+            Ok(Outcome::finished(Finished::errored(message)))
+        }
+    }
+}
+
+/// Starts a job, which is the test, or the health check of the test with this data.
+fn run(
+    ctx: &Context,
+    task: &Task,
+    request: Request,
+    settings: &Settings,
+    health_of: Option<Value>,
+) -> Result<Outcome, Failure> {
     let mut job = Job::new(TEMPLATE);
+    // Each of the two is a job of its own; the test's has no key, as before there were health checks.
+    job.key = health_of.as_ref().map(|_| "health check".to_owned());
     job.parameters = request.parameters;
-    job.files = request.files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
+    job.files = request.files;
     job.timeout = settings.timeout_seconds.map(Duration::from_secs);
     let id = match job.start() {
         Ok(id) => id,
@@ -104,7 +136,7 @@ fn start(ctx: &Context, task: &Task, event: &Event) -> Result<Outcome, Failure> 
     ctx.emit(report::status_changed(&task.triggered_id, &place(ctx), &message, figures))?;
 
     let progress_seconds = settings.progress_seconds.unwrap_or(PROGRESS_SECONDS_DEFAULT);
-    let kept = Kept { job: id, workload, progress_seconds };
+    let kept = Kept { job: id, workload, progress_seconds, health_of };
     let kept = serde_json::to_vec(&kept).map_err(|error| reject(error.to_string()))?;
     key_value::set(&key(task), kept)?;
     Ok(wait(progress_seconds))
@@ -177,6 +209,13 @@ fn end(ctx: &Context, task: &Task, event: &Event) -> Result<Outcome, Failure> {
     }
     let output = report::output(&summary, &kept.workload, ctx.commit().as_deref());
     let verdict = verdict::judge(&summary, &kept.workload);
+    if let Some(data) = &kept.health_of {
+        if verdict.passed {
+            return test_itself(ctx, task, data);
+        }
+        let message = format!("the health check failed, so the test was not run: {}", verdict.message);
+        return Ok(Outcome::finished(Finished::fail(message).output(&output)));
+    }
     let read = format!("{} samples read", summary.total.elapsed.count());
     ctx.emit(report::status_changed(&task.triggered_id, &place(ctx), &read, json!({ "job": kept.job })))?;
     let finished = if verdict.passed { Finished::pass(verdict.message) } else { Finished::fail(verdict.message) };

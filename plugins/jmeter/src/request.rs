@@ -19,6 +19,8 @@ pub const PROPERTIES_FILE: &str = "workload.properties";
 pub const RESULT_FILE: &str = "result.jtl";
 /// Keptn's strategy for tests by people, which no executor of this plugin's kind answers.
 const REAL_USER: &str = "real-user";
+/// Keptn's strategy for the look that comes before any other test.
+const HEALTH_CHECK: &str = "healthcheck";
 /// Where a health check looks when the deployment's URI has no path (Keptn V1's value).
 const CHECK_PATH_DEFAULT: &str = "/health";
 
@@ -57,7 +59,18 @@ pub struct Request {
     /// Parameters of the job.
     pub parameters: Vec<(String, String)>,
     /// Files of the job.
-    pub files: Vec<(String, String)>,
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What is run first: the health check, where there is a script for it and something else is asked for.
+    pub health: Option<Box<Request>>,
+}
+
+/// Files of the project, for triggers that bring none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectFiles {
+    /// Text of `jmeter/jmeter.conf.yaml`.
+    pub workload: Option<String>,
+    /// All files below `jmeter/`, by their path as a workload's `script` has it; of several levels the nearest.
+    pub files: BTreeMap<String, Vec<u8>>,
 }
 
 /// The part of the trigger's data that this plugin reads; everything may be missing or null.
@@ -78,7 +91,7 @@ struct Test {
     teststrategy: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 struct Files {
     script: Option<String>,
@@ -90,11 +103,11 @@ struct Files {
 ///
 /// # Errors
 /// The test is not for JMeter, or something it needs is missing; V1 passed such tests silently.
-pub fn read(data: &Value, settings: &Settings) -> Result<Request, Refusal> {
+pub fn read(data: &Value, settings: &Settings, project: &ProjectFiles) -> Result<Request, Refusal> {
     let data: Data = serde_json::from_value(data.clone())
         .map_err(|error| Refusal::Errored(format!("the trigger's data cannot be read: {error}")))?;
-    let brought = data.jmeter.unwrap_or_default();
-    let strategy = data.test.and_then(|test| test.teststrategy).unwrap_or_default();
+    let brought = data.jmeter.clone().unwrap_or_default();
+    let strategy = data.test.as_ref().and_then(|test| test.teststrategy.clone()).unwrap_or_default();
     if strategy.is_empty() {
         return Err(Refusal::Errored(
             "the trigger has no `test.teststrategy`; write performance, functional, healthcheck, or one of the workload \
@@ -105,17 +118,99 @@ pub fn read(data: &Value, settings: &Settings) -> Result<Request, Refusal> {
     if strategy.eq_ignore_ascii_case(REAL_USER) {
         return Err(Refusal::Declined("tests by real users are not run with JMeter".to_owned()));
     }
-    let workload_text = brought.workload.as_deref().or(settings.workload.as_deref());
-    let workload = workload::select(workload_text, &strategy).map_err(|error| match error {
-        WorkloadError::Unknown { .. } => Refusal::Declined(error.to_string()),
-        _ => Refusal::Errored(error.to_string()),
-    })?;
-    let target = target(&data.deployment, settings)?;
-    let mut files = vec![
-        (PLAN_FILE.to_owned(), script(&workload, &brought, settings)?),
-        (PROPERTIES_FILE.to_owned(), workload::properties_file(&workload.properties)),
-    ];
-    files.extend(companions(&workload, if brought.files.is_empty() { &settings.files } else { &brought.files })?);
+    let text = brought.workload.as_deref().or(project.workload.as_deref()).or(settings.workload.as_deref());
+    let select = |strategy: &str| {
+        workload::select(text, strategy).map_err(|error| match error {
+            WorkloadError::Unknown { .. } => Refusal::Declined(error.to_string()),
+            _ => Refusal::Errored(error.to_string()),
+        })
+    };
+    let workload = select(&strategy)?;
+    let sources = Sources { brought: &brought, project, settings };
+    let mut request = sources.request(&data, workload)?;
+    let health = select(HEALTH_CHECK)?;
+    if request.workload.strategy != HEALTH_CHECK && sources.has(&health.script) {
+        request.health = Some(Box::new(sources.request(&data, health)?));
+    }
+    Ok(request)
+}
+
+/// Where the files of a test come from: the event, else the project, else the settings.
+struct Sources<'a> {
+    brought: &'a Files,
+    project: &'a ProjectFiles,
+    settings: &'a Settings,
+}
+
+impl Sources<'_> {
+    /// Tells whether a script is among the files.
+    fn has(&self, script: &str) -> bool {
+        self.brought.files.contains_key(script)
+            || self.project.files.contains_key(script)
+            || self.settings.files.contains_key(script)
+    }
+
+    fn request(&self, data: &Data, workload: Workload) -> Result<Request, Refusal> {
+        let target = target(&data.deployment, self.settings)?;
+        let mut files = vec![
+            (PLAN_FILE.to_owned(), self.script(&workload)?),
+            (PROPERTIES_FILE.to_owned(), workload::properties_file(&workload.properties).into_bytes()),
+        ];
+        files.extend(self.companions(&workload)?);
+        let parameters = parameters(data, &workload, target);
+        Ok(Request { workload, parameters, files, health: None })
+    }
+
+    /// Finds the test plan: in the event, first as such, then among its files; then in the project; then in the settings.
+    /// The event's and the settings' own texts are for the test that is asked for, and not for the health check.
+    fn script(&self, workload: &Workload) -> Result<Vec<u8>, Refusal> {
+        let base = workload.script.rsplit('/').next().unwrap_or_default();
+        let asked = workload.strategy != HEALTH_CHECK || !self.has(&workload.script);
+        let text = |text: &Option<String>| text.clone().filter(|_| asked).map(String::into_bytes);
+        let among = |files: &BTreeMap<String, String>| {
+            files.get(&workload.script).or_else(|| files.get(base)).cloned().map(String::into_bytes)
+        };
+        let found = text(&self.brought.script)
+            .or_else(|| among(&self.brought.files))
+            .or_else(|| self.project.files.get(&workload.script).cloned())
+            .or_else(|| text(&self.settings.script))
+            .or_else(|| among(&self.settings.files))
+            .filter(|content| !content.trim_ascii().is_empty());
+        found.ok_or_else(|| {
+            Refusal::Errored(format!(
+                "there is no test plan: add a file `{}` to the service, the stage or the project, put the JMX text in \
+                 `data.jmeter.script`, or set the setting `script`",
+                workload.script
+            ))
+        })
+    }
+
+    /// Returns the files beside the script. Those in the script's own folder are put next to it.
+    fn companions(&self, workload: &Workload) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
+        let texts = |files: &BTreeMap<String, String>| -> BTreeMap<String, Vec<u8>> {
+            files.iter().map(|(path, text)| (path.clone(), text.clone().into_bytes())).collect()
+        };
+        let files = match (self.brought.files.is_empty(), self.project.files.is_empty()) {
+            (false, _) => texts(&self.brought.files),
+            (true, false) => self.project.files.clone(),
+            (true, true) => texts(&self.settings.files),
+        };
+        let folder = workload.script.rfind('/').and_then(|end| workload.script.get(..=end)).unwrap_or_default();
+        let mut found = Vec::new();
+        for (path, content) in files.into_iter().filter(|(path, _)| *path != workload.script) {
+            let name = path.strip_prefix(folder).unwrap_or(&path);
+            if [PLAN_FILE, PROPERTIES_FILE, RESULT_FILE].contains(&name) {
+                return Err(Refusal::Errored(format!(
+                    "a file may not be called `{name}`: the run has one of that name"
+                )));
+            }
+            found.push((name.to_owned(), content));
+        }
+        Ok(found)
+    }
+}
+
+fn parameters(data: &Data, workload: &Workload, target: Target) -> Vec<(String, String)> {
     let parameters = [
         ("PROTOCOL", target.scheme.clone()),
         ("SERVER_PROTOCOL", target.scheme),
@@ -125,47 +220,12 @@ pub fn read(data: &Value, settings: &Settings) -> Result<Request, Refusal> {
         ("VUCount", workload.users.to_string()),
         ("LoopCount", workload.loops.to_string()),
         ("ThinkTime", workload.think_time_ms.to_string()),
-        ("KEPTN_PROJECT", data.project.unwrap_or_default()),
-        ("KEPTN_STAGE", data.stage.unwrap_or_default()),
-        ("KEPTN_SERVICE", data.service.unwrap_or_default()),
+        ("KEPTN_PROJECT", data.project.clone().unwrap_or_default()),
+        ("KEPTN_STAGE", data.stage.clone().unwrap_or_default()),
+        ("KEPTN_SERVICE", data.service.clone().unwrap_or_default()),
         ("KEPTN_TESTSTRATEGY", workload.strategy.clone()),
     ];
-    let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok(Request { workload, parameters, files })
-}
-
-/// Finds the test plan: in the event, first as such, then among its files; then the same in the settings.
-fn script(workload: &Workload, brought: &Files, settings: &Settings) -> Result<String, Refusal> {
-    let base = workload.script.rsplit('/').next().unwrap_or_default();
-    let among = |files: &BTreeMap<String, String>| files.get(&workload.script).or_else(|| files.get(base)).cloned();
-    let found = brought
-        .script
-        .clone()
-        .or_else(|| among(&brought.files))
-        .or_else(|| settings.script.clone())
-        .or_else(|| among(&settings.files))
-        .filter(|text| !text.trim().is_empty());
-    found.ok_or_else(|| {
-        Refusal::Errored(format!(
-            "there is no test plan: put the JMX text in `data.jmeter.script`, or a file `{}` in `data.jmeter.files`, or \
-             set the setting `script`",
-            workload.script
-        ))
-    })
-}
-
-/// Returns the files beside the script. Those in the script's own folder are put next to it.
-fn companions(workload: &Workload, files: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, Refusal> {
-    let folder = workload.script.rfind('/').and_then(|end| workload.script.get(..=end)).unwrap_or_default();
-    let mut found = Vec::new();
-    for (path, text) in files.iter().filter(|(path, _)| **path != workload.script) {
-        let name = path.strip_prefix(folder).unwrap_or(path);
-        if [PLAN_FILE, PROPERTIES_FILE, RESULT_FILE].contains(&name) {
-            return Err(Refusal::Errored(format!("a file may not be called `{name}`: the run has one of that name")));
-        }
-        found.push((name.to_owned(), text.clone()));
-    }
-    Ok(found)
+    parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What is under test.
@@ -266,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_trigger_becomes_parameters_and_files() {
-        let request = read(&data(json!({})), &Settings::default()).unwrap();
+        let request = read(&data(json!({})), &Settings::default(), &ProjectFiles::default()).unwrap();
         let parameters: Vec<String> =
             request.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
@@ -286,9 +346,9 @@ mod tests {
                 "KEPTN_TESTSTRATEGY=performance"
             ]
         );
-        assert_eq!(request.files[0], ("plan.jmx".to_owned(), "<jmeterTestPlan/>".to_owned()));
+        assert_eq!(request.files[0], ("plan.jmx".to_owned(), b"<jmeterTestPlan/>".to_vec()));
         assert_eq!(request.files[1].0, "workload.properties");
-        assert!(request.files[1].1.ends_with("\nramp=2\n"), "{}", request.files[1].1);
+        assert!(request.files[1].1.ends_with(b"\nramp=2\n"), "{:?}", request.files[1].1);
     }
 
     #[test]
@@ -319,7 +379,8 @@ mod tests {
     fn the_local_uri_wins_over_the_public_one_and_both_over_the_settings() {
         let settings = Settings { target: Some("http://settings".to_owned()), ..Settings::default() };
         let host = |deployment: Value| {
-            let request = read(&data(json!({ "deployment": deployment })), &settings).unwrap();
+            let request =
+                read(&data(json!({ "deployment": deployment })), &settings, &ProjectFiles::default()).unwrap();
             parameter(&request, "SERVER_URL").to_owned()
         };
         let both = json!({ "deploymentURIsLocal": ["http://local"], "deploymentURIsPublic": ["http://public"] });
@@ -332,11 +393,7 @@ mod tests {
     #[test]
     fn what_v1_passed_silently_is_an_error_that_says_what_to_do() {
         let cases = [
-            (
-                "no script",
-                json!({ "jmeter": {} }),
-                "put the JMX text in `data.jmeter.script`, or a file `jmeter/load.jmx`",
-            ),
+            ("no script", json!({ "jmeter": {} }), "add a file `jmeter/load.jmx` to the service"),
             ("empty script", json!({ "jmeter": { "script": " " } }), "there is no test plan"),
             ("no deployment URI", json!({ "deployment": {} }), "nothing to test"),
             ("bad deployment URI", json!({ "deployment": { "deploymentURIsLocal": ["cart"] } }), "not of the form"),
@@ -346,7 +403,7 @@ mod tests {
             ("reserved name", json!({ "jmeter": { "script": "x", "files": { "jmeter/plan.jmx": "" } } }), "`plan.jmx`"),
         ];
         for (name, change, expected) in cases {
-            match read(&data(change), &Settings::default()) {
+            match read(&data(change), &Settings::default(), &ProjectFiles::default()) {
                 Err(Refusal::Errored(message)) => assert!(message.contains(expected), "{name}: {message}"),
                 other => panic!("{name}: {other:?}"),
             }
@@ -356,7 +413,11 @@ mod tests {
     #[test]
     fn tests_of_others_are_declined() {
         for strategy in ["real-user", "Real-User", "stress"] {
-            let got = read(&data(json!({ "test": { "teststrategy": strategy } })), &Settings::default());
+            let got = read(
+                &data(json!({ "test": { "teststrategy": strategy } })),
+                &Settings::default(),
+                &ProjectFiles::default(),
+            );
             assert!(matches!(got, Err(Refusal::Declined(_))), "{strategy}: {got:?}");
         }
     }
@@ -364,10 +425,12 @@ mod tests {
     #[test]
     fn the_script_is_found_among_the_files_and_its_neighbors_stay_beside_it() {
         let files = json!({ "jmeter/load.jmx": "PLAN", "jmeter/users.csv": "a,b", "jmeter/lib/x.txt": "x", "other/y.txt": "y" });
-        let request = read(&data(json!({ "jmeter": { "files": files } })), &Settings::default()).unwrap();
+        let request =
+            read(&data(json!({ "jmeter": { "files": files } })), &Settings::default(), &ProjectFiles::default())
+                .unwrap();
         let names: Vec<&str> = request.files.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["plan.jmx", "workload.properties", "lib/x.txt", "users.csv", "other/y.txt"]);
-        assert_eq!(request.files[0].1, "PLAN");
+        assert_eq!(request.files[0].1, b"PLAN");
     }
 
     #[test]
@@ -378,12 +441,15 @@ mod tests {
             files: BTreeMap::from([("users.csv".to_owned(), "a".to_owned())]),
             ..Settings::default()
         };
-        let request = read(&data(json!({ "jmeter": null })), &settings).unwrap();
+        let request = read(&data(json!({ "jmeter": null })), &settings, &ProjectFiles::default()).unwrap();
         assert_eq!(parameter(&request, "VUCount"), "9");
-        assert_eq!(request.files[0].1, "SETTINGS");
+        assert_eq!(request.files[0].1, b"SETTINGS");
         assert_eq!(request.files[2].0, "users.csv");
-        let request = read(&data(json!({})), &settings).unwrap();
-        assert_eq!((parameter(&request, "VUCount"), request.files[0].1.as_str()), ("3", "<jmeterTestPlan/>"));
+        let request = read(&data(json!({})), &settings, &ProjectFiles::default()).unwrap();
+        assert_eq!(
+            (parameter(&request, "VUCount"), String::from_utf8_lossy(&request.files[0].1)),
+            ("3", "<jmeterTestPlan/>".into())
+        );
     }
 
     #[test]
@@ -396,5 +462,32 @@ mod tests {
         };
         let paths: Vec<&str> = check_settings(&bad).into_iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["/workload", "/target"]);
+    }
+
+    #[test]
+    fn a_project_brings_script_workload_and_the_files_beside_them_and_a_health_check_comes_first() {
+        let file = |path: &str, content: &[u8]| (path.to_owned(), content.to_vec());
+        let project = ProjectFiles {
+            workload: Some("workloads: [{teststrategy: performance, vuser: 7}]".to_owned()),
+            files: [
+                file("jmeter/load.jmx", b"LOAD"),
+                file("jmeter/basiccheck.jmx", b"CHECK"),
+                file("jmeter/lib/x.jar", &[0, 159, 146]),
+            ]
+            .into(),
+        };
+        let mut of_event = data(json!({ "jmeter": null }));
+        let settings = Settings { script: Some("SETTINGS".to_owned()), ..Settings::default() };
+        let request = read(&of_event, &settings, &project).unwrap();
+        assert_eq!((request.files[0].1.as_slice(), parameter(&request, "VUCount")), (&b"LOAD"[..], "7"));
+        assert!(request.files.contains(&file("lib/x.jar", &[0, 159, 146])), "binary files too");
+        let health = request.health.unwrap();
+        assert_eq!((health.files[0].1.as_slice(), parameter(&health, "VUCount")), (&b"CHECK"[..], "1"));
+        of_event["test"]["teststrategy"] = json!("healthcheck");
+        let only = read(&of_event, &settings, &project).unwrap();
+        assert!(only.health.is_none() && only.files[0].1 == b"CHECK");
+        let missing = ProjectFiles { files: BTreeMap::new(), ..project };
+        let error = read(&data(json!({ "jmeter": null })), &Settings::default(), &missing).unwrap_err();
+        assert!(matches!(&error, Refusal::Errored(text) if text.contains("add a file `jmeter/load.jmx`")), "{error:?}");
     }
 }
