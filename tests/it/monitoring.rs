@@ -252,12 +252,14 @@ impl Monitoring {
             "--secret",
             "alertmanager",
         ]);
-        format!(
-            "route: {{receiver: pilothouse, group_by: [project, stage, service, alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1s}}\n\
-             receivers:\n- name: pilothouse\n  webhook_configs:\n  - url: {}/v1/inbound/alertmanager\n    \
-             http_config: {{authorization: {{credentials: a-secret-of-twenty-characters}}}}\n",
-            self.program.url
-        )
+        let config = "route:\n  receiver: team\n  group_wait: 0s\n  group_interval: 1s\n  repeat_interval: 1s\nreceivers:\n- name: team\n";
+        self.write("alertmanager.yml", config);
+        let url = format!("{}/v1/inbound/alertmanager", self.program.url);
+        let secret = self.path().join("secret").display().to_string();
+        self.ok(&["monitoring", "alertmanager", "alertmanager.yml", "--receiver-url", &url, "--secret-file", &secret]);
+        let written = std::fs::read_to_string(self.path().join("alertmanager.yml")).unwrap();
+        assert_eq!(pilothouse_core::alertmanager::without_marks(&written).unwrap(), config);
+        written
     }
 
     /// All events of a type, newest first.

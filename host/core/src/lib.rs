@@ -7,6 +7,7 @@
 //! Never here: I/O, threads, SQL, HTTP servers, wasmtime.
 #![forbid(unsafe_code)]
 
+pub mod alertmanager;
 pub mod delivery;
 pub mod event;
 pub mod files;

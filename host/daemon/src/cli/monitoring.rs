@@ -1,12 +1,15 @@
 //! `pilothouse monitoring …`: whether the tools have what a project's files say.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use pilothouse_core::alertmanager::{Receiver, with_receiver};
 use pilothouse_core::quantity::Span;
 use serde_json::{Value, json};
 
 use super::api::{Api, encode};
+use super::evaluate::{read, unreadable};
 use super::terminal::cell;
 use super::{CliError, Exit, Global, Terminal};
 use crate::http::monitoring::{SyncBody, SyncMode};
@@ -20,6 +23,21 @@ pub(super) enum MonitoringCommand {
     Status(MonitoringOptions),
     /// Bring the tools in step with the files. It happens by itself with each commit.
     Sync(MonitoringOptions),
+    /// Put a receiver and a route that sends alerts here into a configuration of Alertmanager, between marks; everything else
+    /// in it stays as it is. Needs no host.
+    Alertmanager {
+        /// The configuration of Alertmanager.
+        file: PathBuf,
+        /// The address of the inbound route, such as `https://pilothouse.example.com/v1/inbound/alertmanager`.
+        #[arg(long, value_name = "URL")]
+        receiver_url: String,
+        /// The file with the route's secret, on Alertmanager's machine.
+        #[arg(long, value_name = "FILE")]
+        secret_file: String,
+        /// Print the configuration, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -34,11 +52,15 @@ pub(super) struct MonitoringOptions {
 
 impl MonitoringCommand {
     pub(super) async fn run(self, global: &Global, terminal: &mut Terminal) -> Result<(), CliError> {
-        let api = Api::new(global)?;
         let (options, mode) = match self {
+            Self::Alertmanager { file, receiver_url, secret_file, dry_run } => {
+                let receiver = Receiver { url: receiver_url, secret_file };
+                return alertmanager(&file, &receiver, dry_run, terminal);
+            }
             Self::Status(options) => (options, SyncMode::Check),
             Self::Sync(options) => (options, SyncMode::Sync),
         };
+        let api = Api::new(global)?;
         let projects = match &options.project {
             Some(project) => vec![project.clone()],
             None => all(&api).await?,
@@ -77,6 +99,33 @@ impl MonitoringCommand {
             bad => Err(CliError::new(Exit::Failed, format!("{bad} of {count} are not in step"))),
         }
     }
+}
+
+/// Rewrites a configuration of Alertmanager, atomically, so that it never reads half of it.
+fn alertmanager(file: &Path, receiver: &Receiver, dry_run: bool, terminal: &mut Terminal) -> Result<(), CliError> {
+    let text = String::from_utf8(read(file)?).map_err(|_| unreadable(file, "it is not UTF-8"))?;
+    let written = with_receiver(&text, receiver).map_err(|error| {
+        CliError::new(Exit::Usage, format!("{} was left as it is", file.display())).caused_by(&error)
+    })?;
+    if dry_run {
+        return terminal.raw(written.as_bytes());
+    }
+    if written == text {
+        terminal.note("it is so already");
+        return Ok(());
+    }
+    let failed = |error: &std::io::Error| {
+        CliError::new(Exit::Failed, format!("{} cannot be written", file.display())).caused_by(error)
+    };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+    let mode = std::fs::metadata(file).map_err(|error| failed(&error))?.permissions();
+    std::io::Write::write_all(&mut new, written.as_bytes()).map_err(|error| failed(&error))?;
+    new.as_file().set_permissions(mode).map_err(|error| failed(&error))?;
+    new.persist(file).map_err(|error| failed(&error.error))?;
+    terminal.line(&format!("wrote the receiver and the route `pilothouse` to {}", file.display()))?;
+    terminal.note("next: check it with `amtool check-config`, and have Alertmanager reload");
+    Ok(())
 }
 
 /// Leaves of a commit what a person looks at.
