@@ -12,6 +12,7 @@ mod approvals;
 mod crash;
 mod demo;
 mod evaluation;
+mod evaluation_events;
 mod executors;
 mod flow;
 mod hostile;

@@ -200,8 +200,15 @@ fn evaluation(data: &Value) -> Notice {
     }
     let results = data.pointer("/evaluation/indicatorResults").and_then(Value::as_array).into_iter().flatten();
     notice.lines.extend(results.map(|it| {
+        // The quality gate says it all: what was measured, asked for and missed, and what it was before.
+        let explained = text(it, "/explanation");
+        if !explained.is_empty() {
+            return format!("{} {explained}", sign(&text(it, "/status")));
+        }
         let name = first(it, &["/displayName", "/value/metric"]);
-        let value = it.pointer("/value/value").and_then(Value::as_f64).map_or_else(|| "no value".to_owned(), number);
+        let has_value = it.pointer("/value/success") != Some(&Value::Bool(false));
+        let value = it.pointer("/value/value").and_then(Value::as_f64).filter(|_| has_value);
+        let value = value.map_or_else(|| "no value".to_owned(), number);
         let targets = it.get("passTargets").and_then(Value::as_array).into_iter().flatten();
         let targets: Vec<String> = targets.map(|target| text(target, "/criteria")).collect();
         let wanted = if targets.is_empty() { String::new() } else { format!(" (wanted {})", targets.join(", ")) };
@@ -324,11 +331,22 @@ mod tests {
                 { "displayName": "P95", "status": "pass", "value": { "metric": "p95", "value": 120.0 }, "passTargets": [{ "criteria": "<600" }, { "criteria": "<=+10%" }] },
                 { "displayName": "", "status": "fail", "value": { "metric": "errors", "value": 0.2, "success": true }, "passTargets": [{ "criteria": "<0.1" }] },
                 { "status": "info", "value": null },
+                { "status": "fail", "value": { "metric": "gone", "value": 0, "success": false } },
+                { "status": "fail", "explanation": "p95 412 → 655 ms, +59 %; misses <600, missed by 55 ms", "value": { "metric": "p95", "value": 655 } },
             ] },
         });
         let got = read("sh.keptn.event.evaluation.finished", &data).unwrap();
         assert_eq!(got.fields, [("Score".to_owned(), "83.33".to_owned())]);
-        assert_eq!(got.lines, ["✓ P95: 120 (wanted <600, <=+10%)", "✗ errors: 0.2 (wanted <0.1)", "· : no value"]);
+        assert_eq!(
+            got.lines,
+            [
+                "✓ P95: 120 (wanted <600, <=+10%)",
+                "✗ errors: 0.2 (wanted <0.1)",
+                "· : no value",
+                "✗ gone: no value",
+                "✗ p95 412 → 655 ms, +59 %; misses <600, missed by 55 ms",
+            ]
+        );
         assert_eq!((got.text.as_str(), got.context[0].as_str()), ("no baseline", "S to E"));
     }
 
