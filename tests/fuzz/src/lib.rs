@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod gate;
 mod grant;
 mod plugin;
 mod project;
 
 pub use event::{batch, binary, structured, traceparent};
+pub use gate::{alertmanager, evaluation, openslo};
 pub use grant::{filter, grants, manifest, rules};
 pub use plugin::{jtl, sli, slo, workload};
 pub use project::{executor_files, keptn_import, mapping, path, project_files, shipyard};
