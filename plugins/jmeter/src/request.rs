@@ -288,8 +288,7 @@ fn parse_target(uri: &str) -> Option<Target> {
 pub fn check_settings(settings: &Settings) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
     if let Some(text) = &settings.workload
-        && let Err(error @ (WorkloadError::Unreadable(_) | WorkloadError::Invalid { .. })) =
-            workload::select(Some(text), "performance")
+        && let Err(error @ WorkloadError::Unreadable(_)) = workload::select(Some(text), "performance")
     {
         problems.push(("/workload", error.to_string()));
     }
@@ -399,7 +398,7 @@ mod tests {
             ("bad deployment URI", json!({ "deployment": { "deploymentURIsLocal": ["cart"] } }), "not of the form"),
             ("no strategy", json!({ "test": {} }), "no `test.teststrategy`"),
             ("no test", json!({ "test": null }), "no `test.teststrategy`"),
-            ("bad workload", json!({ "jmeter": { "script": "x", "workload": "workloads: 1" } }), "cannot be read"),
+            ("bad workload", json!({ "jmeter": { "script": "x", "workload": "workloads: 1" } }), "`workloads` of the workload file must be a list"),
             ("reserved name", json!({ "jmeter": { "script": "x", "files": { "jmeter/plan.jmx": "" } } }), "`plan.jmx`"),
         ];
         for (name, change, expected) in cases {

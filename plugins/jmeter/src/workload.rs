@@ -4,16 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use pilothouse_sdk::files::workload::{self, Workloads};
 use serde::{Deserialize, Serialize};
-
-/// Most users of one test. JMeter needs a thread for each; more than this needs several machines.
-pub const USERS_MAX: u32 = 100_000;
 
 /// Says why there is no workload for a test.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum WorkloadError {
     /// The text is not a workload file.
-    #[error("the workload file cannot be read: {0}")]
+    #[error("the workload file has errors: {0}")]
     Unreadable(String),
     /// The file has no entry for a strategy that has no default either.
     #[error("no workload for test strategy `{strategy}`; the workload file has {known}")]
@@ -22,14 +20,6 @@ pub enum WorkloadError {
         strategy: String,
         /// The strategies in the file, for people.
         known: String,
-    },
-    /// A value makes no sense.
-    #[error("workload `{strategy}`: {problem}")]
-    Invalid {
-        /// The entry.
-        strategy: String,
-        /// What is wrong, and what to write.
-        problem: String,
     },
 }
 
@@ -52,47 +42,6 @@ pub struct Workload {
     pub mean_ms_max: Option<f64>,
     /// More JMeter properties.
     pub properties: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct File {
-    #[serde(default)]
-    workloads: Vec<Entry>,
-}
-
-/// An entry as people write it; every value but the strategy may be left out.
-#[derive(Deserialize)]
-struct Entry {
-    teststrategy: String,
-    vuser: Option<u32>,
-    loopcount: Option<u32>,
-    thinktime: Option<u32>,
-    script: Option<String>,
-    acceptederrorrate: Option<f64>,
-    avgrtvalidation: Option<f64>,
-    #[serde(default)]
-    properties: BTreeMap<String, Scalar>,
-}
-
-/// A property's value: people write numbers and booleans without quotes.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Boolean(bool),
-    Integer(i64),
-    Number(f64),
-    Text(String),
-}
-
-impl Scalar {
-    fn into_text(self) -> String {
-        match self {
-            Self::Boolean(value) => value.to_string(),
-            Self::Integer(value) => value.to_string(),
-            Self::Number(value) => value.to_string(),
-            Self::Text(value) => value,
-        }
-    }
 }
 
 /// Returns Keptn V1's default for a strategy that it knew.
@@ -125,13 +74,16 @@ fn default(strategy: &str) -> Option<Workload> {
 /// The file is not readable, has no entry for a strategy without default, or a value makes no sense.
 pub fn select(file: Option<&str>, strategy: &str) -> Result<Workload, WorkloadError> {
     let strategy = strategy.to_lowercase();
-    let file = match file {
-        Some(text) => serde_saphyr::from_str::<File>(text)
-            .map_err(|error| WorkloadError::Unreadable(error.without_snippet().to_string()))?,
-        None => File { workloads: Vec::new() },
+    let file = match file.map(|text| workload::read(text.as_bytes())) {
+        None => Workloads::default(),
+        Some((Some(file), _)) => file,
+        Some((None, problems)) => {
+            let errors: Vec<String> = problems.iter().filter(|it| it.stops_a_run()).map(ToString::to_string).collect();
+            return Err(WorkloadError::Unreadable(errors.join("; ")));
+        }
     };
-    let known: Vec<String> = file.workloads.iter().map(|entry| format!("`{}`", entry.teststrategy)).collect();
-    let entry = file.workloads.into_iter().find(|entry| entry.teststrategy.to_lowercase() == strategy);
+    let known: Vec<String> = file.workloads.iter().map(|entry| format!("`{}`", entry.strategy)).collect();
+    let entry = file.workloads.into_iter().find(|entry| entry.strategy == strategy);
     let base = default(&strategy);
     let Some(entry) = entry else {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -141,40 +93,14 @@ pub fn select(file: Option<&str>, strategy: &str) -> Result<Workload, WorkloadEr
         Some(base) => Workload { strategy: strategy.clone(), ..base },
         None => return Err(WorkloadError::Unknown { strategy, known: known.join(", ") }),
     };
-    workload.users = entry.vuser.unwrap_or(workload.users);
-    workload.loops = entry.loopcount.unwrap_or(workload.loops);
-    workload.think_time_ms = entry.thinktime.unwrap_or(workload.think_time_ms);
+    workload.users = entry.users.unwrap_or(workload.users);
+    workload.loops = entry.loops.unwrap_or(workload.loops);
+    workload.think_time_ms = entry.think_time_ms.unwrap_or(workload.think_time_ms);
     workload.script = entry.script.unwrap_or(workload.script);
-    workload.accepted_error_rate = entry.acceptederrorrate.unwrap_or(workload.accepted_error_rate);
-    workload.mean_ms_max = entry.avgrtvalidation.filter(|limit| *limit != 0.0);
-    workload.properties = entry.properties.into_iter().map(|(name, value)| (name, value.into_text())).collect();
-    check(&workload).map_err(|problem| WorkloadError::Invalid { strategy, problem })?;
+    workload.accepted_error_rate = entry.accepted_error_rate.unwrap_or(workload.accepted_error_rate);
+    workload.mean_ms_max = entry.mean_ms_max.filter(|limit| *limit != 0.0);
+    workload.properties = entry.properties;
     Ok(workload)
-}
-
-fn check(workload: &Workload) -> Result<(), String> {
-    if workload.users == 0 || workload.users > USERS_MAX {
-        return Err(format!("`vuser` is {}; write 1 to {USERS_MAX}", workload.users));
-    }
-    if workload.loops == 0 {
-        return Err("`loopcount` is 0, so nothing would be tested; write 1 or more".to_owned());
-    }
-    if !(0.0..=1.0).contains(&workload.accepted_error_rate) {
-        return Err(format!(
-            "`acceptederrorrate` is {}; write a share of the requests from 0 to 1, such as 0.05",
-            workload.accepted_error_rate
-        ));
-    }
-    if let Some(limit) = workload.mean_ms_max.filter(|limit| !limit.is_finite() || *limit < 0.0) {
-        return Err(format!("`avgrtvalidation` is {limit}; write milliseconds, or 0 for no limit"));
-    }
-    let invalid = |name: &str| {
-        name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control() || "=:#!\\".contains(c))
-    };
-    if let Some(name) = workload.properties.keys().find(|name| invalid(name)) {
-        return Err(format!("`{name}` is not a property name; leave out blanks, `=`, `:`, `#`, `!` and `\\`"));
-    }
-    Ok(())
 }
 
 /// Writes properties in Java's format, for JMeter's `-q FILE`.
@@ -235,14 +161,14 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         let entry = |line: &str| format!("workloads:\n- teststrategy: performance\n  {line}\n");
         let cases = [
-            ("not yaml", "workloads: [".to_owned(), "cannot be read"),
+            ("not yaml", "workloads: [".to_owned(), "not valid YAML"),
             ("no strategy", "workloads:\n- vuser: 1\n".to_owned(), "teststrategy"),
-            ("word for a number", entry("vuser: many"), "cannot be read"),
-            ("no users", entry("vuser: 0"), "`vuser` is 0; write 1 to"),
-            ("no loops", entry("loopcount: 0"), "`loopcount` is 0"),
-            ("percent", entry("acceptederrorrate: 10"), "`acceptederrorrate` is 10; write a share"),
-            ("not a number", entry("acceptederrorrate: .nan"), "`acceptederrorrate` is NaN"),
-            ("negative mean", entry("avgrtvalidation: -1"), "`avgrtvalidation` is -1"),
+            ("word for a number", entry("vuser: many"), "`many`"),
+            ("no users", entry("vuser: 0"), "3:10: "),
+            ("no loops", entry("loopcount: 0"), "`loopcount`"),
+            ("percent", entry("acceptederrorrate: 10"), "a share of the requests from 0 to 1"),
+            ("not a number", entry("acceptederrorrate: .nan"), "`acceptederrorrate`"),
+            ("negative mean", entry("avgrtvalidation: -1"), "`avgrtvalidation`"),
             ("property name", entry("properties: {'a=b': 1}"), "`a=b` is not a property name"),
         ];
         for (name, file, expected) in cases {
