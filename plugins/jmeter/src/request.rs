@@ -398,7 +398,11 @@ mod tests {
             ("bad deployment URI", json!({ "deployment": { "deploymentURIsLocal": ["cart"] } }), "not of the form"),
             ("no strategy", json!({ "test": {} }), "no `test.teststrategy`"),
             ("no test", json!({ "test": null }), "no `test.teststrategy`"),
-            ("bad workload", json!({ "jmeter": { "script": "x", "workload": "workloads: 1" } }), "`workloads` of the workload file must be a list"),
+            (
+                "bad workload",
+                json!({ "jmeter": { "script": "x", "workload": "workloads: 1" } }),
+                "`workloads` of the workload file must be a list",
+            ),
             ("reserved name", json!({ "jmeter": { "script": "x", "files": { "jmeter/plan.jmx": "" } } }), "`plan.jmx`"),
         ];
         for (name, change, expected) in cases {
