@@ -6,6 +6,7 @@ use pilothouse_sdk::http::Response;
 use pilothouse_sdk::{Failure, retry};
 use serde::Deserialize;
 
+use crate::rules::Alert;
 use crate::tools::Tools;
 
 /// Longest text of Prometheus' that a message quotes.
@@ -166,6 +167,17 @@ pub struct LoadedGroup {
     pub rules: Vec<LoadedRule>,
 }
 
+impl LoadedGroup {
+    /// Tells whether it is the group with this name and exactly these alerts.
+    pub fn is(&self, name: &str, alerts: &[Alert]) -> bool {
+        let mut wanted: Vec<&str> = alerts.iter().map(|alert| alert.alert.as_str()).collect();
+        let mut found: Vec<&str> = self.rules.iter().map(|rule| rule.name.as_str()).collect();
+        wanted.sort_unstable();
+        found.sort_unstable();
+        self.name == name && found == wanted
+    }
+}
+
 /// A rule as Prometheus has loaded it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct LoadedRule {
@@ -193,6 +205,14 @@ pub struct LoadedTarget {
     /// The labels before relabeling; `__address__` is what the file said.
     #[serde(rename = "discoveredLabels")]
     pub discovered: std::collections::BTreeMap<String, String>,
+}
+
+impl LoadedTarget {
+    /// Tells whether it is this target of this job.
+    pub fn is(&self, job: &str, address: &str) -> bool {
+        self.labels.get("job").is_some_and(|it| it == job)
+            && self.discovered.get("__address__").is_some_and(|it| it == address)
+    }
 }
 
 /// Lists the targets that Prometheus scrapes.

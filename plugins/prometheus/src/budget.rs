@@ -9,7 +9,7 @@ use pilothouse_sdk::files::slo::{ErrorBudget, Objective};
 
 use crate::place::Place;
 use crate::query::{self, Scope};
-use crate::rules::{Alert, Recording, quoted_label};
+use crate::rules::{Alert, Recording, quoted};
 use crate::slo::Queries;
 
 /// What the recorded series is called; its labels say which objective it is of.
@@ -75,7 +75,7 @@ fn alert(
     more_labels: &BTreeMap<String, String>,
 ) -> Alert {
     let allowed = (100.0 - budget.target) / 100.0;
-    let selector: Vec<String> = own.iter().map(|(name, value)| format!("{name}={}", quoted_label(value))).collect();
+    let selector: Vec<String> = own.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
     let selector = selector.join(",");
     #[expect(clippy::cast_precision_loss, reason = "a window is at most 400 days")]
     let of_window = budget.window_seconds as f64;

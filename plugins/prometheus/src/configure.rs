@@ -242,13 +242,7 @@ fn missing(plan: &Plan, groups: &[LoadedGroup], loaded: &[LoadedTarget]) -> Vec<
     let mut missing = Vec::new();
     let file = plan.places.first().map(Place::rules_file).unwrap_or_default();
     for group in plan.groups.iter().flatten().filter(|group| !group.rules.is_empty()) {
-        let mut wanted: Vec<&str> = group.rules.iter().map(|rule| rule.alert.as_str()).collect();
-        wanted.sort_unstable();
-        let is_loaded = groups.iter().any(|it| {
-            let mut names: Vec<&str> = it.rules.iter().map(|rule| rule.name.as_str()).collect();
-            names.sort_unstable();
-            it.name == group.name && it.file.ends_with(&file) && names == wanted
-        });
+        let is_loaded = groups.iter().any(|it| it.is(&group.name, &group.rules) && it.file.ends_with(&file));
         if !is_loaded {
             missing.push(format!("rule group `{}`", group.name));
         }
@@ -256,9 +250,7 @@ fn missing(plan: &Plan, groups: &[LoadedGroup], loaded: &[LoadedTarget]) -> Vec<
     for place in &plan.places {
         let job = place.job();
         for target in plan.targets.iter().filter_map(|by_stage| by_stage.get(&place.stage)).flatten() {
-            let is_loaded = loaded
-                .iter()
-                .any(|it| it.labels.get("job") == Some(&job) && it.discovered.get("__address__") == Some(target));
+            let is_loaded = loaded.iter().any(|it| it.is(&job, target));
             if !is_loaded {
                 missing.push(format!("target `{target}` of job `{job}`"));
             }

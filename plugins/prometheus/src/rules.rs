@@ -295,12 +295,8 @@ impl RulesFile {
     }
 }
 
-/// Writes the value of a label matcher. PromQL's strings have JSON's escapes.
-pub fn quoted_label(text: &str) -> String {
-    quoted(text)
-}
-
-fn quoted(text: &str) -> String {
+/// Quotes a text the way JSON does it, which YAML and PromQL read as the same text.
+pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -233,13 +233,12 @@ fn files(
         let hand_edits = if report { HandEdits::Report } else { HandEdits::Restore };
         add(RULES_DIRECTORY, name, text, places, hand_edits)?;
     }
-    for (directory, parts) in [(TARGETS_DIRECTORY, 4), (RULES_DIRECTORY, 4)] {
+    for directory in [TARGETS_DIRECTORY, RULES_DIRECTORY] {
         for file in tools.files(directory)? {
-            let names: Vec<&str> = file.split('.').collect();
             let of_failed =
                 project.failed.iter().any(|(place, _)| file == place.targets_file() || file == place.rules_file());
             let is_known = files.iter().any(|known| known.directory == directory && known.name == file);
-            if names.len() == parts && names.first() == Some(&name) && !of_failed && !is_known {
+            if is_of_project(&file, name) && !of_failed && !is_known {
                 let (found, changed) = look(tools, directory, &file)?;
                 files.push(File {
                     directory,
@@ -255,6 +254,12 @@ fn files(
         }
     }
     Ok(files)
+}
+
+/// Tells whether a file of either directory is of a project: a dot parts its names, since none of them can hold one.
+fn is_of_project(file: &str, project: &str) -> bool {
+    let mut names = file.split('.');
+    names.next() == Some(project) && names.count() == 3
 }
 
 /// Returns what is there of a file, and whether somebody changed it.
@@ -315,22 +320,12 @@ fn check(tools: &impl Tools, project: &Project, files: &[File], synced: &Synced)
     };
     let missing = |wanted: &Wanted| -> Option<String> {
         let (rules, targets) = loaded.as_ref().ok()?;
-        let mut names: Vec<&str> = wanted.group.rules.iter().map(|rule| rule.alert.as_str()).collect();
-        names.sort_unstable();
-        let has = |group: &api::LoadedGroup| {
-            let mut found: Vec<&str> = group.rules.iter().map(|rule| rule.name.as_str()).collect();
-            found.sort_unstable();
-            group.name == wanted.group.name && found == names
-        };
-        if !names.is_empty() && !rules.iter().any(has) {
+        let alerts = &wanted.group.rules;
+        if !alerts.is_empty() && !rules.iter().any(|group| group.is(&wanted.group.name, alerts)) {
             return Some("Prometheus has not loaded the alert rules".to_owned());
         }
         let job = wanted.place.job();
-        let scraped = |target: &String| {
-            targets
-                .iter()
-                .any(|it| it.labels.get("job") == Some(&job) && it.discovered.get("__address__") == Some(target))
-        };
+        let scraped = |target: &String| targets.iter().any(|it| it.is(&job, target));
         let target = wanted.targets.iter().find(|target| !scraped(target))?;
         Some(format!("Prometheus does not scrape `{target}` yet"))
     };
@@ -471,8 +466,7 @@ pub fn forget(tools: &impl Tools, name: &str) -> Result<(), Failure> {
     let mut reload = false;
     for directory in [TARGETS_DIRECTORY, RULES_DIRECTORY] {
         for file in tools.files(directory)? {
-            let names: Vec<&str> = file.split('.').collect();
-            if names.len() == 4 && names.first() == Some(&name) {
+            if is_of_project(&file, name) {
                 if tools.look(directory, &file)? == Found::Changed {
                     tools.take_over(directory, &file)?;
                 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use pilothouse_files::evaluation::Evaluation;
+use pilothouse_files::result::TaskResult;
 use serde_json::{Value, json};
 
 use super::api::{Api, encode};
@@ -257,11 +258,8 @@ impl TriggerCommand {
                 .hint(format!("`pilothouse event why {id}` says what happened")));
         }
         show(&answer, output, terminal)?;
-        match cell(answer.get("result")).as_str() {
-            "pass" => Ok(()),
-            "warning" => Err(CliError::verdict(3)),
-            _ => Err(CliError::verdict(1)),
-        }
+        let result = serde_json::from_value(answer.get("result").cloned().unwrap_or_default());
+        evaluate::verdict(result.unwrap_or(TaskResult::Fail))
     }
 }
 

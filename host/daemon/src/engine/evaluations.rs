@@ -161,7 +161,8 @@ impl Engine {
         let filter = EventFilter { triggered_id: Some(id.to_owned()), ..EventFilter::default() };
         let events = self.0.store.events(&filter, None, EVENTS_MAX).await?.items;
         if let Some(row) = events.iter().find(|row| row.event.ty() == FINISHED) {
-            return Ok(Some(view(id, row, self.0.invalidated(id).await?, true)));
+            let invalidated = events.iter().find(|row| row.event.ty() == INVALIDATED).map(invalidated);
+            return Ok(Some(view(id, row, invalidated, true)));
         }
         match self.0.read_task(id).await? {
             Some(task) if task.task.name.as_str() == EVALUATION_TASK => Ok(Some(running(&task.trigger))),
@@ -267,12 +268,14 @@ impl Inner {
             ..EventFilter::default()
         };
         let found = self.store.events(&filter, None, 1).await?.items.into_iter().next();
-        Ok(found.map(|row| {
-            let data = row.event.data_json().unwrap_or_default();
-            let comment = data.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
-            InvalidatedView { actor: row.actor.as_str().to_owned(), time: row.accepted.to_string(), comment }
-        }))
+        Ok(found.as_ref().map(invalidated))
     }
+}
+
+fn invalidated(row: &EventRow) -> InvalidatedView {
+    let data = row.event.data_json().unwrap_or_default();
+    let comment = data.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+    InvalidatedView { actor: row.actor.as_str().to_owned(), time: row.accepted.to_string(), comment }
 }
 
 fn running(trigger: &EventRow) -> EvaluationView {
