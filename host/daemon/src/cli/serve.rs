@@ -34,12 +34,13 @@ impl ServeCommand {
         let options = StartOptions::new(Arc::clone(&config)).map_err(|error| serve_error(&error))?;
         let Started { host, first_token } = Host::start(options).await.map_err(|error| serve_error(&error))?;
         let address = listener.local_addr().unwrap_or(config.listen);
+        // Before anybody is told that it runs: who stops it then must find it listening to signals.
+        let signals = Signals::listen()
+            .map_err(|error| CliError::new(Exit::Failed, "cannot listen to signals").caused_by(&error))?;
         terminal.note(&format!("pilothouse {} listens on http://{address}", env!("CARGO_PKG_VERSION")));
         if let Some(token) = first_token {
             show_token(terminal, &token, &data_dir)?;
         }
-        let signals = Signals::listen()
-            .map_err(|error| CliError::new(Exit::Failed, "cannot listen to signals").caused_by(&error))?;
         let reloads = tokio::spawn(reload_on_hangup(signals.hangup, self.source, config, host.reloader()));
         let drained = host.run(listener, stop(signals.terminate, signals.interrupt)).await;
         reloads.abort();
