@@ -203,6 +203,10 @@ impl Inner {
             let _guard = self.install_lock.lock().await;
             self.begin_removal(name, removal, actor).await?;
         }
+        // With nothing under way it is gone when this returns.
+        if self.try_finish_removal(name).await? {
+            return Ok(());
+        }
         let (inner, name) = (Arc::clone(self), name.clone());
         // The removal itself waits for what is under way (and, draining, for what waits); it goes on after a restart.
         self.tracker.spawn(async move { inner.finish_removal(name).await });
