@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pilothouse::engine::clock::SystemClock;
+use pilothouse::engine::clock::{Clock as _, SystemClock};
 use pilothouse::engine::telemetry::NoTelemetry;
 use pilothouse::engine::view::{Accepted, InstallRequest, InstallationView, Sender};
 use pilothouse::engine::{Engine, EngineConfig, Resources};
 use pilothouse::git::{Change, Repositories};
 use pilothouse::project::shipyards::{KnownProjects, Shipyards};
 use pilothouse::project::{Cause, Projects};
+use pilothouse::report::ReportLinks;
 use pilothouse::secrets::Secrets;
 use pilothouse_core::Event;
 use pilothouse_core::delivery::DeliveryState;
@@ -166,8 +167,11 @@ impl Host {
         let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
         let known = KnownProjects { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
         let secrets = Arc::new(Secrets::new(Arc::clone(&store), Arc::clone(&clock) as _, data.join("secrets.key"))?);
+        let report_links =
+            ReportLinks::open(&store, clock.now(), "http://127.0.0.1", Duration::from_secs(3_600)).await?;
         let engine = Engine::start(EngineConfig {
             store,
+            report_links,
             project_files: Arc::new(known),
             runtime: Arc::new(runtime),
             clock,

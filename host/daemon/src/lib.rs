@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod otlp;
 pub mod project;
 pub mod push;
+pub mod report;
 pub mod resources;
 pub mod secrets;
 pub mod serve;

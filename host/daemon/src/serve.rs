@@ -10,6 +10,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::otlp::{Observed, Traces};
 use crate::project::shipyards::{KnownProjects, Shipyards};
 use crate::project::{self, Projects};
+use crate::report::ReportLinks;
 use crate::resources::ConfiguredResources;
 use crate::secrets::{KEY_FILE, Secrets};
 pub use error::{ServeError, bind};
@@ -77,6 +79,14 @@ pub struct Host {
     stopping: watch::Sender<bool>,
     /// Stops the looks at upstreams with the host.
     _background: DropGuard,
+}
+
+/// The address for links to a host that was given none: people on this machine reach it there.
+fn local_base(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return format!("http://localhost:{}", address.port());
+    }
+    format!("http://{address}")
 }
 
 /// A host that has just been started.
@@ -148,8 +158,11 @@ impl Host {
         let repositories = Arc::new(Repositories::new(data_dir.join(REPOSITORIES_DIR)));
         let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
         let known = KnownProjects { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
+        let base = config.public_url.clone().unwrap_or_else(|| local_base(config.listen));
+        let links = ReportLinks::open(&store, clock.now(), &base, config.report_link_age.0).await?;
         let engine = Engine::start(EngineConfig {
             store: Arc::clone(&store),
+            report_links: links,
             project_files: Arc::new(known),
             runtime: Arc::new(Runtime::new(runtime_config(&config))?),
             clock: Arc::clone(&clock),
@@ -213,6 +226,10 @@ impl Host {
     /// Serves until `shutdown` ends, then lets requests and deliveries in flight end, at most for `drain-timeout`.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
         let app = router(self.app.clone());
+        if let (None, Ok(address)) = (&self.config.public_url, listener.local_addr()) {
+            // The port may have been left to the system.
+            self.engine.report_links().set_base(&local_base(address));
+        }
         let limits = &self.config.limits;
         let places =
             Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));

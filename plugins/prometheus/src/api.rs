@@ -119,6 +119,29 @@ fn single(data: QueryData) -> Result<f64, String> {
     }
 }
 
+/// A time and a value, as Prometheus writes them.
+type Sample = (f64, String);
+
+#[derive(Deserialize)]
+struct Samples {
+    values: Vec<Sample>,
+}
+
+/// Asks for the values of `expr` from `start` to `end` (RFC 3339), one per `step` seconds; each with its time, in seconds since
+/// 1970. Empty where there is not exactly one series; values that are not finite are left out.
+///
+/// # Errors
+/// Prometheus could not be asked, or refused.
+pub fn range(tools: &impl Tools, expr: &str, start: &str, end: &str, step: u64) -> Result<Vec<(f64, f64)>, Trouble> {
+    let step = step.to_string();
+    let form = [("query", expr), ("start", start), ("end", end), ("step", &step)];
+    let data = data::<QueryData>(&tools.post("/api/v1/query_range", &form)?)?;
+    let mut series: Vec<Samples> = serde_json::from_value(data.result).unwrap_or_default();
+    let one = series.pop().filter(|_| series.is_empty());
+    let number = |(at, text): Sample| Some((at, text.parse::<f64>().ok().filter(|value| value.is_finite())?));
+    Ok(one.map(|one| one.values.into_iter().filter_map(number).collect()).unwrap_or_default())
+}
+
 /// Checks that Prometheus can parse `expr`.
 ///
 /// # Errors

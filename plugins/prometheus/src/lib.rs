@@ -48,6 +48,8 @@ const COMMITTED: &str = "dev.pilothouse.project.committed.v1";
 const DELETED: &str = "dev.pilothouse.project.deleted.v1";
 /// What came of a commit, where it changed something or failed.
 const SYNCED: &str = "io.prometheus.monitoring.synced.v1";
+/// The extension that names a task.
+const TRIGGERED_ID: &str = "triggeredid";
 /// The task that brings tools in step with a project, or says where they are not.
 const SYNC_MONITORING: &str = "sync-monitoring";
 
@@ -72,7 +74,7 @@ impl Handler for Prometheus {
                 sync::forget(&tools, request::text(&data, "project"))?;
                 Ok(Outcome::none())
             }
-            None if event.ty == TEST_FINISHED => report(&data, &settings, &tools),
+            None if event.ty == TEST_FINISHED => report(event.extension_str(TRIGGERED_ID), &data, &settings, &tools),
             None => Err(reject(format!("this plugin does not observe events of type `{}`", event.ty))),
         }
     }
@@ -245,15 +247,16 @@ fn get_sli(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outc
         filters: &custom_filters(get_sli),
         seconds: window.seconds,
     };
-    match indicator::measure(tools, &names, &queries, &scope, &window) {
+    let with_series = get_sli.and_then(|it| it.get("series")).and_then(Value::as_bool).unwrap_or(false);
+    match indicator::measure(tools, &names, &queries, &scope, &window, with_series) {
         Ok(measured) => Ok(Outcome::finished(indicator::answer(&measured, &window))),
         Err(Trouble::Failure(failure)) => Err(failure),
         Err(Trouble::Refused(message) | Trouble::Unusable(message)) => errored(message),
     }
 }
 
-/// Makes the one report on a finished test.
-fn report(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outcome, Failure> {
+/// Makes the one report on a finished test; `test` is the id of its task, by which the report is found.
+fn report(test: Option<&str>, data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outcome, Failure> {
     let report = match request::window(data.get("test"), "test") {
         Err(reason) => {
             // An errored test has no window; nothing was measured, and who reads reports still wants to know.
@@ -270,14 +273,18 @@ fn report(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outco
                 seconds: window.seconds,
             };
             let names = request::indicators(&queries);
-            match indicator::measure(tools, &names, &queries, &scope, &window) {
+            match indicator::measure(tools, &names, &queries, &scope, &window, true) {
                 Ok(measured) => report::data(data, Some((&window, &measured))),
                 Err(Trouble::Failure(failure)) => return Err(failure),
                 Err(Trouble::Refused(message) | Trouble::Unusable(message)) => return Err(reject(message)),
             }
         }
     };
-    Ok(Outcome::none().event(Event::builder(report::REPORTED).json(&report)?))
+    let mut event = Event::builder(report::REPORTED);
+    if let Some(test) = test {
+        event = event.extension_str(TRIGGERED_ID, test);
+    }
+    Ok(Outcome::none().event(event.json(&report)?))
 }
 
 pilothouse_sdk::plugin!(Prometheus, settings, inbound);
@@ -296,6 +303,7 @@ mod tests {
     fn tools(status: u16, body: &str) -> StandIn {
         let tools = StandIn::default();
         tools.answers("/api/v1/query", answer(status, body));
+        tools.answers("/api/v1/query_range", answer(status, body));
         tools
     }
 
@@ -366,7 +374,7 @@ mod tests {
     #[test]
     fn a_finished_test_becomes_one_report_over_exactly_its_window() {
         let tools = tools(200, VALUE);
-        let outcome = report(&test_finished(), &Settings::default(), &tools).unwrap();
+        let outcome = report(Some("t-1"), &test_finished(), &Settings::default(), &tools).unwrap();
         assert_eq!(outcome.events.len(), 1);
         assert_eq!(outcome.events[0].ty, "io.prometheus.test.reported.v1");
         let data = outcome.events[0].data_json().unwrap();
@@ -375,7 +383,9 @@ mod tests {
             (Some("2024-01-01T00:00:00.250Z"), Some("2024-01-01T00:00:30.250Z"))
         );
         assert_eq!(data["indicatorValues"].as_array().unwrap().len(), 5);
-        assert!(tools.calls.borrow().iter().all(|(_, fields)| fields[1].1 == "2024-01-01T00:00:30.250Z"));
+        let calls = tools.calls.borrow();
+        let mut asked = calls.iter().filter(|(path, _)| path == "/api/v1/query");
+        assert!(asked.all(|(_, fields)| fields[1].1 == "2024-01-01T00:00:30.250Z"));
         assert!(tools.calls.borrow()[0].1[0].1.contains("[30s]"));
     }
 
@@ -383,14 +393,14 @@ mod tests {
     fn an_errored_test_is_reported_without_asking_prometheus() {
         let tools = StandIn::default();
         let data = json!({ "project": "shop", "status": "errored", "result": "fail", "message": "no JMeter" });
-        let outcome = report(&data, &Settings::default(), &tools).unwrap();
+        let outcome = report(None, &data, &Settings::default(), &tools).unwrap();
         assert_eq!(outcome.events[0].data_json().unwrap()["message"], "no JMeter");
         assert!(tools.calls.borrow().is_empty());
     }
 
     #[test]
     fn a_report_is_tried_again_when_prometheus_is_down_and_given_up_when_it_is_the_wrong_one() {
-        let run = |status| report(&test_finished(), &Settings::default(), &tools(status, ""));
+        let run = |status| report(Some("t-1"), &test_finished(), &Settings::default(), &tools(status, ""));
         assert!(matches!(run(503), Err(Failure::Retry { .. })));
         assert!(matches!(run(403), Err(Failure::Reject(_))));
     }

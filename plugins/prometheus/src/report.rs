@@ -11,8 +11,22 @@ use crate::request::{self, Window};
 pub const REPORTED: &str = "io.prometheus.test.reported.v1";
 
 /// The test's figures that the report repeats; per-label ones stay in the test's own event.
-const FIGURES: [&str; 12] =
-    ["teststrategy", "count", "errors", "errorRate", "throughput", "min", "mean", "p50", "p90", "p95", "p99", "max"];
+const FIGURES: [&str; 13] = [
+    "teststrategy",
+    "count",
+    "errors",
+    "errorRate",
+    "throughput",
+    "min",
+    "mean",
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "max",
+    // Where the host shows all of it.
+    "reportUrl",
+];
 
 /// Makes the report's data from the data of `test.finished`, and the measured window if the test had one.
 pub fn data(finished: &Value, measured: Option<(&Window, &[Indicator])>) -> Value {
@@ -54,8 +68,13 @@ mod tests {
     #[test]
     fn a_report_has_the_window_the_indicators_and_the_tests_figures() {
         let window = request::window(finished().get("test"), "test").unwrap();
-        let indicators =
-            [Indicator { metric: "throughput".to_owned(), value: 9.5, success: true, message: String::new() }];
+        let indicators = [Indicator {
+            metric: "throughput".to_owned(),
+            value: 9.5,
+            success: true,
+            message: String::new(),
+            series: None,
+        }];
         assert_eq!(
             data(&finished(), Some((&window, &indicators))),
             json!({

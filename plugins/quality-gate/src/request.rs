@@ -75,6 +75,8 @@ pub fn get_sli(data: &Value, window: &Window, slo: Option<&Slo>, provider: &str)
         "end": window.end,
         "indicators": indicators,
         "customFilters": filters,
+        // How each went within the window, for the report. Pilothouse's; other providers leave it alone.
+        "series": true,
     });
     if let Some(text) = data.pointer("/evaluation/sli").and_then(Value::as_str) {
         let queries = match sli::read(text.as_bytes()) {
@@ -152,7 +154,7 @@ mod tests {
                 "project": "shop", "stage": "dev", "service": "cart", "labels": { "version": "1" }, "deployment": "canary",
                 "get-sli": {
                     "sliProvider": "prometheus", "start": "s", "end": "e", "indicators": ["p95", "errors"],
-                    "customFilters": [{ "key": "handler", "value": "Items" }], "queries": { "p95": "q" } } })
+                    "customFilters": [{ "key": "handler", "value": "Items" }], "series": true, "queries": { "p95": "q" } } })
         );
         let bad = json!({ "evaluation": { "sli": "indicators: [" } });
         assert!(get_sli(&bad, &window, None, "prometheus").unwrap_err().contains("the SLI file has errors"));

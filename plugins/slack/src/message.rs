@@ -1,7 +1,8 @@
 //! Writes a notice as a Slack message (Block Kit), within Slack's limits.
 //!
 //! Text that comes from events only ever stands in `plain_text` objects, where Slack reads no markup, and in the escaped
-//! fallback: nothing that anyone puts into an event can format, link, or mention `@channel`.
+//! fallback: nothing that anyone puts into an event can format, or mention `@channel`. The one link is that to the report, with
+//! its host written beside it.
 
 use serde_json::{Value, json};
 
@@ -90,6 +91,12 @@ pub fn build(notice: &Notice, channel: Option<&str>, event_id: &str) -> Value {
     if !context.is_empty() {
         blocks.push(json!({ "type": "context", "elements": context }));
     }
+    if let Some(report) = &notice.report {
+        // The one text with markup, made of an address that has none: who reads it sees where it leads.
+        let host = report.split('/').nth(2).unwrap_or_default();
+        let text = format!("<{report}|Open the report> ({host})");
+        blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } }));
+    }
     let mut message = json!({
         "text": escape(&cut(&title, FALLBACK_CHARS_MAX)),
         "blocks": blocks,
@@ -151,6 +158,22 @@ mod tests {
         let types: Vec<&Value> =
             message["blocks"].as_array().unwrap().iter().filter_map(|block| block.pointer("/text/type")).collect();
         assert!(types.iter().all(|ty| *ty == "plain_text"));
+    }
+
+    #[test]
+    fn the_report_is_a_link_whose_host_is_seen_and_anything_else_in_its_place_is_none() {
+        let message = |url: &str| {
+            let data = json!({ "result": "pass", "evaluation": { "reportUrl": url } });
+            build(&notice::read("sh.keptn.event.evaluation.finished", &data).unwrap(), None, "e").to_string()
+        };
+        let url = "https://pilothouse.example.org/reports/1?expires=2&signature=x_y-z";
+        let expected = format!("<{url}|Open the report> (pilothouse.example.org)");
+        assert!(message(url).contains(&expected), "{}", message(url));
+        for bad in
+            ["https://x|y> <!channel", "https://x/<!here>", "javascript:alert(1)", "!channel", "https://x/ y", ""]
+        {
+            assert!(!message(bad).contains("mrkdwn"), "{bad}");
+        }
     }
 
     #[test]

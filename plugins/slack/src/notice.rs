@@ -14,6 +14,9 @@ pub const DEAD_LETTERED: &str = "dev.pilothouse.delivery.dead-lettered.v1";
 /// A monitoring tool found a problem.
 pub const PROBLEM: &str = "sh.keptn.events.problem";
 
+/// Longest address that is made a link: browsers and proxies take that much.
+const ADDRESS_BYTES_MAX: usize = 2_000;
+
 /// A kind of notice, by which a channel is filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,6 +70,8 @@ pub struct Notice {
     pub lines: Vec<String>,
     /// Small print.
     pub context: Vec<String>,
+    /// Address of the host's report.
+    pub report: Option<String>,
 }
 
 /// Reads a member as text: numbers and booleans too, since V1's tools are not strict.
@@ -141,6 +146,7 @@ fn notice(kind: Kind, data: &Value, title: String) -> Notice {
         fields: Vec::new(),
         lines: Vec::new(),
         context: labels(data),
+        report: None,
     }
 }
 
@@ -189,6 +195,7 @@ fn test(kind: Kind, what: &str, data: &Value) -> Notice {
     if !start.is_empty() {
         notice.context.insert(0, format!("{start} to {}", first(data, &["/end", "/test/end"])));
     }
+    notice.report = address(data, "/test/reportUrl");
     notice
 }
 
@@ -218,7 +225,16 @@ fn evaluation(data: &Value) -> Notice {
     if !start.is_empty() {
         notice.context.insert(0, format!("{start} to {}", text(data, "/evaluation/timeEnd")));
     }
+    notice.report = address(data, "/evaluation/reportUrl");
     notice
+}
+
+/// Reads the address of a page; `None` for what could mean anything else in Slack's markup.
+fn address(data: &Value, pointer: &str) -> Option<String> {
+    let address = text(data, pointer);
+    let is_web = address.starts_with("https://") || address.starts_with("http://");
+    let is_plain = address.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '|' | '"' | '\\' | '`'));
+    (is_web && is_plain && address.len() <= ADDRESS_BYTES_MAX).then_some(address)
 }
 
 fn sign(status: &str) -> &'static str {

@@ -63,6 +63,12 @@ impl Api {
         })
     }
 
+    /// Gets a text.
+    pub(super) async fn text(&self, path: &str) -> Result<String, CliError> {
+        let answer = self.send(self.request(Method::GET, path).timeout(REQUEST_TIMEOUT)).await?;
+        answer.text().await.map_err(|error| self.unreachable(&error))
+    }
+
     /// Gets a resource.
     pub(super) async fn get(&self, path: &str, query: Query<'_>) -> Result<Value, CliError> {
         self.json(self.request(Method::GET, &with_query(path, query))).await

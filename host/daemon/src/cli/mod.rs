@@ -20,6 +20,7 @@ mod inbound;
 mod monitoring;
 mod plugin;
 mod project;
+mod report;
 mod resource;
 mod secret;
 mod send;
@@ -112,6 +113,9 @@ enum Command {
     /// Take over SLOs of other formats.
     #[command(subcommand)]
     Slo(slo::SloCommand),
+    /// See what came of a test or an evaluation: figures, curves, verdict, and the time before.
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// See whether the tools have what a project's files say, and bring them in step.
     #[command(subcommand)]
     Monitoring(monitoring::MonitoringCommand),
@@ -222,6 +226,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Evaluate(command) => command.run(&global, terminal),
         Command::Evaluation(command) => command.run(&global, terminal).await,
         Command::Slo(command) => command.run(terminal),
+        Command::Report(command) => command.run(&global, terminal).await,
         Command::Monitoring(command) => command.run(&global, terminal).await,
         Command::Approval(command) => command.run(&global, terminal).await,
         Command::Executor(command) => command.run(&global, terminal).await,

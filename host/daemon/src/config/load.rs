@@ -118,6 +118,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     if loader.problems.is_empty() { Ok(Loaded { config, warnings }) } else { Err(ConfigErrors(loader.problems)) }
 }
 
+/// Shortest time that a link to a report opens it: a shorter one ends before anybody has read the message that it is in.
+const LINK_AGE_MIN: Duration = Duration::from_secs(60);
+
+/// Whether a text is an address that links can begin with.
+fn is_base_url(text: &str) -> bool {
+    let parsed = text.parse::<http::Uri>();
+    parsed.is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && uri.query().is_none()
+    })
+}
+
 struct Loader {
     root: Node,
     lines: Lines,
@@ -237,6 +248,12 @@ impl Loader {
         {
             let message = format!("there is no connection `{name}`: add a table [connections.{name}]");
             self.problem(&["telemetry", "traces-connection"], &message);
+        }
+        if config.public_url.as_deref().is_some_and(|url| !is_base_url(url)) {
+            self.problem(&["public-url"], "write an address such as https://pilothouse.example.org, without a query");
+        }
+        if config.report_link_age.0 < LINK_AGE_MIN {
+            self.problem(&["report-link-age"], "it must be at least 1m");
         }
         if telemetry.sample_percent > 100 {
             self.problem(&["telemetry", "sample-percent"], "it must be from 0 to 100");

@@ -62,6 +62,12 @@ pub struct Config {
     /// File that holds the key of stored secrets, as Base64 of 32 bytes; `secrets.key` in the data folder when absent, made at the first use. The environment variable `PILOTHOUSE_SECRETS_KEY` goes before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secrets_key_file: Option<PathBuf>,
+    /// Address at which people reach this host, such as `https://pilothouse.example.org`, for links to reports; `http://` and the address that it listens on when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// How long a link to a report opens it without a token.
+    #[schemars(with = "String")]
+    pub report_link_age: Span,
     /// Form of the log on standard error: `text` for people, `json` for machines.
     pub log_format: LogFormat,
     /// Bounds of what clients may send.
@@ -92,6 +98,8 @@ impl Default for Config {
             data_dir: PathBuf::from("pilothouse-data"),
             drain_timeout: seconds(30),
             secrets_key_file: None,
+            public_url: None,
+            report_link_age: days(30),
             log_format: LogFormat::default(),
             limits: Limits::default(),
             retention: Retention::default(),
@@ -158,6 +166,14 @@ impl Default for Limits {
     }
 }
 
+/// Types that are kept longer: evaluations, which later ones are compared with, and what their reports are made of.
+const LONG_KEPT: [&str; 4] = [
+    "io.prometheus.test.reported.",
+    "sh.keptn.event.evaluation.",
+    "sh.keptn.event.get-sli.finished",
+    "sh.keptn.event.test.finished",
+];
+
 /// How long events are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -182,7 +198,7 @@ impl Default for Retention {
             age: days(90),
             dead_letters: days(90),
             size_max: mebibytes(10 * 1024),
-            types: BTreeMap::from([("sh.keptn.event.evaluation.".to_owned(), days(400))]),
+            types: LONG_KEPT.map(|prefix| (prefix.to_owned(), days(400))).into(),
         }
     }
 }

@@ -151,8 +151,9 @@ fn every_setting_has_a_description_and_a_flag_of_its_own() {
     assert!(scalars.len() > 20, "{}", scalars.len());
     let mut flags: Vec<String> = scalars.iter().map(|(path, _)| path.join("-")).collect();
     for (path, scalar) in &scalars {
-        // Traces are sent nowhere unless somebody says where; the key's file follows from the data folder.
-        let free = ["telemetry-traces-connection", "secrets-key-file"];
+        // Traces are sent nowhere unless somebody says where; the key's file follows from the data folder, and the address
+        // from what is listened on.
+        let free = ["telemetry-traces-connection", "secrets-key-file", "public-url"];
         let has_default = scalar.default.is_some() || free.contains(&path.join("-").as_str());
         assert!(scalar.description.ends_with('.') && has_default, "{path:?}: {scalar:?}");
     }

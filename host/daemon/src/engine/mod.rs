@@ -20,6 +20,7 @@ pub mod outside;
 mod plan;
 mod receive;
 mod recent;
+mod reports;
 pub mod sequencer;
 mod services;
 mod settle;
@@ -92,6 +93,7 @@ struct Inner {
     sequencer: sequencer::Sequencer,
     seen: outside::Seen,
     /// Something may be owed to an outside executor.
+    report_links: crate::report::ReportLinks,
     outside_wake: Notify,
     /// Bumped whenever deliveries were settled.
     settled: watch::Sender<u64>,

@@ -37,6 +37,8 @@ pub(super) struct Origin {
     pub(super) parent: Option<Parent>,
     /// What the sequencer says about it, if it is the sender.
     pub(super) sequencer: Option<BySequencer>,
+    /// Where an event belongs whose type has no place in its data: for a plugin's, that of the event in hand.
+    pub(super) place: Place,
 }
 
 /// What the sequencer says about an event that it sends.
@@ -53,7 +55,7 @@ pub(super) struct BySequencer {
 impl Origin {
     /// The host itself, because of a delivery or of nothing.
     pub(super) fn host(caused_by: Option<DeliveryId>, depth: u32) -> Self {
-        Self { actor: Actor::host(), caused_by, depth, parent: None, sequencer: None }
+        Self { actor: Actor::host(), caused_by, depth, parent: None, sequencer: None, place: Place::default() }
     }
 }
 
@@ -83,7 +85,8 @@ pub(super) fn plan(
     now: Timestamp,
 ) -> Result<Vec<NewEvent>, EventError> {
     let data = event.data_json();
-    let place = keptn::place(&event, data.as_ref());
+    let place = Some(keptn::place(&event, data.as_ref())).filter(|place| *place != Place::default());
+    let place = place.unwrap_or_else(|| origin.place.clone());
     let run = keptn::run(&event);
     let routing = snapshot.subscriptions.route(&event, data.as_ref(), &place);
     let too_deep = (origin.depth > DEPTH_MAX).then(|| {

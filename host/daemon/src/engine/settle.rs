@@ -10,6 +10,7 @@ use pilothouse_core::host_event::{DELIVERY_DEAD, DEPTH_EXTENSION, HOST_SOURCE, i
 use pilothouse_core::keptn::{self, TaskEventKind};
 use pilothouse_core::name::InstallationName;
 use pilothouse_core::right::Actor;
+use pilothouse_core::scope::Place;
 use pilothouse_core::task::{Answer, Input, Parent};
 use pilothouse_core::trace_context::TRACEPARENT_EXTENSION;
 use pilothouse_runtime::{Call, CallContext, CallFailure, CallReport, Outcome, TaskInfo};
@@ -406,9 +407,12 @@ impl EventMaker<'_> {
             .task
             .filter(|_| triggers)
             .map(|task| Parent { task: task.task.id.clone(), installation: self.installation.clone() });
+        let own_type = !keptn::is_keptn_type(draft.ty()) && !is_host_type(draft.ty());
+        let place = || self.task.map_or_else(|| self.cause.place.clone(), |task| task.task.place.clone());
         let origin = Origin {
             actor: Actor::plugin(self.installation),
             parent,
+            place: if own_type { place() } else { Place::default() },
             ..Origin::host(Some(self.in_hand.row.id), depth)
         };
         Ok((builder.build().map_err(|error| error.to_string())?, origin))

@@ -21,6 +21,7 @@ use super::sequencer::{ProjectSource, Sequencer};
 use super::services::Resources;
 use super::telemetry::Telemetry;
 use super::{Engine, Inner};
+use crate::report::ReportLinks;
 
 /// What the engine is made of.
 pub struct EngineConfig {
@@ -50,6 +51,8 @@ pub struct EngineConfig {
     pub ceiling: Ceiling,
     /// Most calls under way at once; no more than the runtime has instances.
     pub permits: usize,
+    /// Makes links to reports.
+    pub report_links: ReportLinks,
     /// What is kept how long; `None` keeps everything.
     pub retention: Option<RetentionPolicy>,
 }
@@ -103,6 +106,7 @@ impl Engine {
             sequencer: Sequencer::new(config.project_files),
             seen: super::outside::Seen::default(),
             outside_wake: Notify::new(),
+            report_links: config.report_links,
             settled,
             jitter_state: AtomicU64::new(now.as_millis().unsigned_abs()),
             stopping: CancellationToken::new(),

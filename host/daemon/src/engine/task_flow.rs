@@ -84,7 +84,8 @@ impl Inner {
                         now,
                     )?);
                 }
-                Action::SendFinished(installation, answer) => {
+                Action::SendFinished(installation, mut answer) => {
+                    self.link_report(&in_hand.task, &mut answer, now);
                     let trigger = &in_hand.trigger.event;
                     let event = task::event::finished(&in_hand.task, trigger, installation.as_ref(), &answer, now)?;
                     let mut planned = self.plan_task_event(snapshot, in_hand, event, installation.as_ref(), by, now)?;
@@ -126,7 +127,7 @@ impl Inner {
     ) -> Result<Vec<NewEvent>, EventError> {
         let actor =
             installation.map_or_else(pilothouse_core::right::Actor::host, pilothouse_core::right::Actor::plugin);
-        let origin = Origin { actor, caused_by: by, depth: in_hand.task.depth, parent: None, sequencer: None };
+        let origin = Origin { actor, ..Origin::host(by, in_hand.task.depth) };
         plan(snapshot, event, &origin, now)
     }
 

@@ -37,10 +37,12 @@ pub(super) async fn guard(State(state): State<AppState>, mut request: Request, n
     }
     let path = request.uri().path();
     let is_open = request.method() == Method::OPTIONS || OPEN_PATHS.contains(&path);
-    if is_push_webhook(path) || is_inbound(request.method(), path) {
+    if is_push_webhook(path) || is_inbound(request.method(), path) || is_report_link(request.method(), path) {
         // Its signature is checked by its handler; until then it has the rate of one token.
         // What comes after a route's name may be a secret, and is anybody's to choose.
-        let route: String = path.splitn(5, '/').take(4).collect::<Vec<_>>().join("/");
+        // (Links to reports have one rate together: their ids are anybody's to guess.)
+        let route: String =
+            path.splitn(5, '/').take(if path.starts_with("/reports/") { 2 } else { 4 }).collect::<Vec<_>>().join("/");
         if let Err(problem) = state.rate().take(&route.as_str().into(), Instant::now()) {
             return problem.into_response();
         }
@@ -66,6 +68,11 @@ fn is_push_webhook(path: &str) -> bool {
 /// Whether a request is a tool's, to an inbound route.
 fn is_inbound(method: &Method, path: &str) -> bool {
     method == Method::POST && path.strip_prefix("/v1/inbound/").is_some_and(|rest| !rest.is_empty())
+}
+
+/// Whether a request opens a report by a link.
+fn is_report_link(method: &Method, path: &str) -> bool {
+    method == Method::GET && path.strip_prefix("/reports/").is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }
 
 fn oversized(request: &Request) -> Option<Problem> {

@@ -1,6 +1,6 @@
 //! The HTTP API as a value: [`router`] makes it from an [`AppState`], and tests call it without a socket.
 //!
-//! Every path but `/healthz`, `/readyz`, push webhooks, inbound requests and `OPTIONS` needs a token (`guard`), and each handler asks for
+//! Every path but `/healthz`, `/readyz`, push webhooks, inbound requests, links to reports and `OPTIONS` needs a token (`guard`), and each handler asks for
 //! the right that it needs. Wire types live here, beside their handlers; the domain's types do not travel.
 //!
 //! Never here: sockets and signals ([`crate::serve`]), decisions about events ([`crate::engine`]).
@@ -24,6 +24,7 @@ pub mod plugins;
 mod problem;
 pub mod projects;
 mod query;
+pub mod reports;
 pub mod resources;
 pub mod secrets;
 pub mod sequences;
@@ -213,6 +214,10 @@ fn judging() -> Router<AppState> {
         .route("/v1/evaluations/import", post(evaluations::import))
         .route("/v1/evaluations/{id}", get(evaluations::one))
         .route("/v1/evaluations/{id}/invalidate", post(evaluations::invalidate))
+        .route("/v1/reports/{id}", get(reports::one))
+        .route("/v1/reports/{id}/page", get(reports::as_page))
+        .route("/v1/reports/{id}/link", post(reports::link))
+        .route("/reports/{id}", get(reports::linked))
         .route("/v1/monitoring", post(monitoring::sync))
         .route("/v1/monitoring/{id}", get(monitoring::one))
 }

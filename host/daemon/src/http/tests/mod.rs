@@ -7,6 +7,7 @@ mod modes;
 mod projects;
 mod reading;
 mod reference;
+mod reports;
 mod secrets;
 
 use std::sync::Arc;
