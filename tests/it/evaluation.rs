@@ -207,7 +207,7 @@ async fn by_api(gate: &Gate, slo: &str, values: &Value, previous: &[String]) -> 
 fn comparable(evaluation: &Value) -> Value {
     let mut evaluation = evaluation.clone();
     let members = evaluation.as_object_mut().unwrap();
-    for name in ["timeStart", "timeEnd", "comparedEvents", "message"] {
+    for name in ["timeStart", "timeEnd", "comparedEvents", "message", "reportUrl"] {
         members.remove(name);
     }
     for result in members["indicatorResults"].as_array_mut().unwrap() {

@@ -146,6 +146,31 @@ impl Monitoring {
         active.iter().any(|it| it["labels"]["job"] == job && it["health"] == "up")
     }
 
+    /// Checks the report on the newest evaluation: what Prometheus measured, as curve too, and its link.
+    async fn has_a_report(&self) {
+        let json = |arguments: &[&str]| -> Value { serde_json::from_str(&self.ok(arguments)).unwrap() };
+        let list = json(&["evaluation", "list", "--output", "json"]);
+        let id = list["items"][0]["id"].as_str().unwrap();
+        let report = json(&["report", "get", id, "--output", "json"]);
+        let busy = report["indicators"].as_array().unwrap().iter().find(|it| it["metric"] == "busy").unwrap();
+        assert!(busy["value"].as_f64().unwrap() > 0.0 && busy["status"] == "pass", "{report}");
+        let curve = busy["series"]["values"].as_array().unwrap_or_else(|| panic!("{report}"));
+        assert!(curve.len() > 50 && curve.iter().any(|it| it.as_f64().is_some_and(|it| it > 0.0)), "{curve:?}");
+        let evaluation = json(&["evaluation", "get", id, "--output", "json"]);
+        let of_event = evaluation["evaluation"]["reportUrl"].as_str().unwrap().to_owned();
+        let printed = self.ok(&["report", "open", id, "--print"]).trim().to_owned();
+        for url in [of_event, printed] {
+            let page = client().get(&url).send().await.unwrap();
+            assert_eq!(page.status(), 200, "{url}");
+            let page = page.text().await.unwrap();
+            assert!(page.contains("Evaluation of cart in shop/dev") && page.contains("<svg"), "{page}");
+        }
+        self.ok(&["report", "get", id, "--html", "report.html"]);
+        assert!(std::fs::read_to_string(self.path().join("report.html")).unwrap().contains("limit: &lt;300"));
+        let (code, _, err) = self.program.cli(self.path(), &["report", "get", "nothing"]);
+        assert!(code == 5 && err.contains("there is no report `nothing`"), "{code} {err}");
+    }
+
     fn status(&self) -> (i32, Vec<Value>) {
         let (code, out, err) =
             self.program.cli(self.path(), &["monitoring", "status", "--project", "shop", "--output", "json"]);
@@ -204,6 +229,7 @@ async fn a_commit_moves_prometheus_without_a_command() {
     let place = ["--project", "shop", "--stage", "dev", "--service", "cart"];
     let table = monitoring.ok(&[&["evaluation", "trigger", "--timeframe", "1m", "--wait"][..], &place].concat());
     assert!(table.contains("busy") && table.contains("pass, score 100"), "{table}");
+    monitoring.has_a_report().await;
 
     monitoring.ok(&["project", "delete", "shop", "--yes"]);
     let left = |name: &str| std::fs::read_dir(monitoring.path().join(name)).unwrap().count();

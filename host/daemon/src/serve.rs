@@ -11,6 +11,7 @@ mod error;
 mod tests;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,20 @@ pub struct Host {
     _background: DropGuard,
 }
 
+fn jobs_config(data_dir: &Path, supervisor: SupervisorCommand) -> JobsConfig {
+    JobsConfig {
+        directory: data_dir.join(JOBS_DIR),
+        supervisor,
+        concurrent_max: JOBS_CONCURRENT_MAX,
+        cgroup: pilothouse_runtime::job::delegated_cgroup(),
+    }
+}
+
+async fn report_links(config: &Config, store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<ReportLinks, ServeError> {
+    let base = config.public_url.clone().unwrap_or_else(|| local_base(config.listen));
+    Ok(ReportLinks::open(store, clock.now(), &base, config.report_link_age.0).await?)
+}
+
 /// The address for links to a host that was given none: people on this machine reach it there.
 fn local_base(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
@@ -148,21 +163,14 @@ impl Host {
             Some(name) => Some(Arc::new(Traces::start(&config.telemetry, name, Arc::clone(&connections))?)),
             None => None,
         };
-        let jobs_config = JobsConfig {
-            directory: data_dir.join(JOBS_DIR),
-            supervisor,
-            concurrent_max: JOBS_CONCURRENT_MAX,
-            cgroup: pilothouse_runtime::job::delegated_cgroup(),
-        };
-        let (jobs, jobs_ended) = LocalJobs::new(jobs_config).map_err(ServeError::Jobs)?;
+        let (jobs, jobs_ended) = LocalJobs::new(jobs_config(data_dir, supervisor)).map_err(ServeError::Jobs)?;
         let repositories = Arc::new(Repositories::new(data_dir.join(REPOSITORIES_DIR)));
         let shipyards = Arc::new(Shipyards::new(Arc::clone(&repositories)));
         let known = KnownProjects { store: Arc::clone(&store), shipyards: Arc::clone(&shipyards) };
-        let base = config.public_url.clone().unwrap_or_else(|| local_base(config.listen));
-        let links = ReportLinks::open(&store, clock.now(), &base, config.report_link_age.0).await?;
+        let report_links = report_links(&config, &store, clock.as_ref()).await?;
         let engine = Engine::start(EngineConfig {
             store: Arc::clone(&store),
-            report_links: links,
+            report_links,
             project_files: Arc::new(known),
             runtime: Arc::new(Runtime::new(runtime_config(&config))?),
             clock: Arc::clone(&clock),

@@ -65,6 +65,7 @@ fn on(area: &DrawingArea<SVGBackend<'_>, Shift>, indicator: &IndicatorView, seri
     let (bottom, top) = heights(series, &across);
     let mut chart = ChartBuilder::on(area)
         .margin(6)
+        .margin_right(18)
         .x_label_area_size(22)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..last, bottom..top)?;

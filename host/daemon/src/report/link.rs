@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pilothouse_core::time::Timestamp;
 use pilothouse_store::{Batch, StateKey, StateWrite, Store, StoreError};
 use serde::Serialize;
@@ -21,6 +22,9 @@ const KEY_KIND: &str = "report-key";
 const KEY_NAME: &str = "current";
 /// Length of the key, in bytes: that of the hash.
 const KEY_BYTES: usize = 32;
+
+/// All but the unreserved characters (RFC 3986 §2.3).
+const OUTSIDE_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Makes and checks links; cheap to clone.
 #[derive(Clone)]
@@ -98,7 +102,7 @@ impl ReportLinks {
         let seconds = expires.as_millis() / 1_000;
         let signature = URL_SAFE_NO_PAD.encode(self.mac(id, seconds).finalize().into_bytes());
         let base = self.0.base.load();
-        let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+        let id = utf8_percent_encode(id, OUTSIDE_A_SEGMENT);
         ReportLink {
             url: format!("{base}/reports/{id}?expires={seconds}&signature={signature}"),
             expires: expires.to_string(),

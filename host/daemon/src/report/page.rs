@@ -103,9 +103,8 @@ fn facts(report: &ReportView) -> Markup {
     html! {
         dl {
             @if let Some(version) = label("version") { dt { "Version" } dd { (version) } }
-            @if let Some(commit) = label("commit") {
-                dt { "Commit" } dd { code { (commit) } @if let Some(author) = label("author") { " by " (author) } }
-            }
+            @if let Some(commit) = label("commit") { dt { "Commit" } dd { code { (commit) } } }
+            @if let Some(author) = label("author") { dt { "Author" } dd { (author) } }
             @if let Some(window) = &report.window { dt { "Window" } dd { (window.start) " to " (window.end) } }
             dt { "Run" } dd { code { (report.run) } }
             @if let Some(commit) = &report.commit { dt { "Configuration" } dd { code { (commit) } } }
