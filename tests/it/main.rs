@@ -10,6 +10,7 @@
 
 mod approvals;
 mod crash;
+mod dashboards;
 mod demo;
 mod evaluation;
 mod evaluation_events;

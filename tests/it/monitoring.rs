@@ -27,7 +27,7 @@ spec:
     sequences: [{name: delivery, tasks: [{name: evaluation, properties: {timeframe: 1m}}]}]
 ";
 
-fn slo(limit: u32) -> String {
+pub(crate) fn slo(limit: u32) -> String {
     format!(
         "spec_version: '1.0'\nobjectives:\n- sli: busy\n  pass: [{{criteria: ['<{limit}', '>=0']}}]\n\
          - sli: grown\n  pass: [{{criteria: ['<=+5%']}}]\ntotal_score: {{pass: 90%}}\n"
@@ -47,10 +47,10 @@ async fn service(step: Arc<AtomicU64>) -> String {
     address
 }
 
-struct Monitoring {
+pub(crate) struct Monitoring {
     folder: TempDir,
-    program: Program,
-    prometheus: Prometheus,
+    pub(crate) program: Program,
+    pub(crate) prometheus: Prometheus,
     target: String,
     /// Requests per second.
     step: Arc<AtomicU64>,
@@ -59,7 +59,13 @@ struct Monitoring {
 }
 
 impl Monitoring {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        Self::start_with("", &[]).await
+    }
+
+    /// Starts with more configuration and more plugins, each with its grants.
+    pub(crate) async fn start_with(config: &str, more: &[(&str, &str)]) -> Self {
+        let more_config = config;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         for name in ["targets", "rules"] {
@@ -75,7 +81,7 @@ impl Monitoring {
         let prometheus = Prometheus::start(path, &config).await.unwrap();
         let toml = format!(
             "[connections.prometheus]\nurl = {:?}\nauth = \"none\"\n[outputs.prometheus-targets]\npath = {:?}\n\
-             [outputs.prometheus-rules]\npath = {:?}\n",
+             [outputs.prometheus-rules]\npath = {:?}\n{more_config}",
             prometheus.url,
             path.join("targets").display().to_string(),
             path.join("rules").display().to_string()
@@ -85,10 +91,11 @@ impl Monitoring {
         let program = Program::start(path, &[("PILOTHOUSE_CONFIG", config.to_str().unwrap())]);
         let step = Arc::new(AtomicU64::new(3));
         let this = Self { folder, program, prometheus, target: service(Arc::clone(&step)).await, step, alertmanager };
-        for (name, grants) in [
+        let usual = [
             ("prometheus", include_str!("../../examples/grants/prometheus.toml")),
             ("quality-gate", include_str!("../../examples/grants/quality-gate.toml")),
-        ] {
+        ];
+        for (name, grants) in usual.iter().chain(more) {
             this.write("grants.toml", grants);
             let file = plugins().join(format!("{name}.wasm"));
             this.ok(&["plugin", "install", file.to_str().unwrap(), "--grants", "grants.toml", "--yes"]);
@@ -99,7 +106,7 @@ impl Monitoring {
         this
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -107,23 +114,23 @@ impl Monitoring {
         std::fs::write(self.path().join(name), content).unwrap();
     }
 
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         self.program.ok(self.path(), arguments)
     }
 
     /// Adds a file to the project, in one commit.
-    fn add(&self, to: &str, content: &str, place: &[&str]) {
+    pub(crate) fn add(&self, to: &str, content: &str, place: &[&str]) {
         self.write("file", content);
         self.ok(&[&["resource", "add", "shop", "file", "--to", to][..], place].concat());
     }
 
-    async fn api(&self, path: &str) -> Value {
+    pub(crate) async fn api(&self, path: &str) -> Value {
         let answer = client().get(format!("{}{path}", self.prometheus.url)).send().await.unwrap();
         answer.json::<Value>().await.unwrap()["data"].clone()
     }
 
     /// Waits for a fact; returns how long it took.
-    async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) -> Duration {
+    pub(crate) async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) -> Duration {
         let begun = Instant::now();
         while !is_so().await {
             assert!(begun.elapsed() < PATIENCE, "{what} never came; the host said:\n{}", self.program.said());
@@ -171,7 +178,7 @@ impl Monitoring {
         assert!(code == 5 && err.contains("there is no report `nothing`"), "{code} {err}");
     }
 
-    fn status(&self) -> (i32, Vec<Value>) {
+    pub(crate) fn status(&self) -> (i32, Vec<Value>) {
         let (code, out, err) =
             self.program.cli(self.path(), &["monitoring", "status", "--project", "shop", "--output", "json"]);
         let answer: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
@@ -188,16 +195,23 @@ const GROUP: &str = "cart shop-dev alerts";
 
 /// A service that is scraped, and alerted on as its SLO says.
 async fn monitored(limit: u32) -> Monitoring {
-    let monitoring = Monitoring::start().await;
-    let target = &monitoring.target;
-    let file =
-        format!("spec_version: '1.0'\ntargets: ['{target}']\nlabels: {{team: shop}}\nalertFor: 1s\nalertWindow: 10s\n");
-    monitoring.add("prometheus/monitoring.yaml", &file, &[]);
-    monitoring.add("prometheus/sli.yaml", SLI, &[]);
-    monitoring.add("slo.yaml", &slo(limit), &["--stage", "dev", "--service", "cart"]);
-    let text = format!(">= {limit}");
-    monitoring.until("the rule of the SLO", async || monitoring.has_rule(GROUP, &text).await).await;
-    monitoring
+    Monitoring::start().await.monitored(limit).await
+}
+
+impl Monitoring {
+    pub(crate) async fn monitored(self, limit: u32) -> Self {
+        let monitoring = self;
+        let target = &monitoring.target;
+        let file = format!(
+            "spec_version: '1.0'\ntargets: ['{target}']\nlabels: {{team: shop}}\nalertFor: 1s\nalertWindow: 10s\n"
+        );
+        monitoring.add("prometheus/monitoring.yaml", &file, &[]);
+        monitoring.add("prometheus/sli.yaml", SLI, &[]);
+        monitoring.add("slo.yaml", &slo(limit), &["--stage", "dev", "--service", "cart"]);
+        let text = format!(">= {limit}");
+        monitoring.until("the rule of the SLO", async || monitoring.has_rule(GROUP, &text).await).await;
+        monitoring
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod git_server;
+pub mod grafana;
 pub mod prometheus;
 
 use std::collections::BTreeMap;

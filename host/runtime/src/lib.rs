@@ -50,5 +50,5 @@ pub use plugin::{LoadError, Plugin};
 pub use runtime::{Problem, Runtime};
 pub use services::{
     Connection, EmitError, JobError, JobFile, JobRequest, JobStart, JobState, JobStatus, LOG_EVENTS_MAX, LogError,
-    LogPage, LogQuery, ResourceError, ResourceLevel, Services,
+    LogPage, LogQuery, ResourceChange, ResourceError, ResourceLevel, Services,
 };

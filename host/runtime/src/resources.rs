@@ -1,11 +1,16 @@
-//! `pilothouse:plugin/resources`: the files of the project in hand, at the commit of its run.
+//! `pilothouse:plugin/resources`: the files of the project in hand, read at the commit of its run and written as commits.
 
-use pilothouse_core::resource::FilePath;
+use pilothouse_core::resource::{FilePath, Folder};
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::pilothouse::plugin::resources::{self, Entry, Error, Level};
-use crate::services::{ResourceError, ResourceLevel};
+use crate::bindings::pilothouse::plugin::resources::{self, Change, Entry, Error, Level};
+use crate::services::{ResourceChange, ResourceError, ResourceLevel};
 use crate::state::State;
+
+/// Most files of one commit of a plugin: a dashboard for each of a hundred services, twice.
+const CHANGES_MAX: usize = 200;
+/// Longest message of a commit; the rest is cut off.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 impl From<ResourceError> for Error {
     fn from(error: ResourceError) -> Self {
@@ -45,6 +50,42 @@ impl State {
         Ok(self.services.resource(level, &path).await?)
     }
 
+    /// Checks that a file may be written.
+    fn writable(&self, path: &str) -> Result<FilePath, Error> {
+        let path = FilePath::new(path).map_err(|error| Error::Invalid(error.to_string()))?;
+        let writes = &self.grants.resource_writes;
+        let (_, file) = Folder::of_path(path.as_str());
+        if writes.iter().any(|folder| file.starts_with(folder.as_str())) {
+            return Ok(path);
+        }
+        let text = match writes.is_empty() {
+            true => format!(
+                "denied: writing `{path}`: add resources-write = true to the grants of `{}`; its manifest must list the folder \
+                 under `[resources] write`",
+                self.installation
+            ),
+            false => {
+                format!("denied: writing `{path}`: the manifest's `[resources] write` allows {}", writes.join(", "))
+            }
+        };
+        self.log.remark(&text);
+        Err(Error::Denied(text))
+    }
+
+    async fn write_resources(&mut self, changes: Vec<Change>, message: &str) -> Result<String, Error> {
+        self.granted_resources()?;
+        if changes.len() > CHANGES_MAX {
+            return Err(Error::Invalid(format!("{} files are to be written, at most {CHANGES_MAX}", changes.len())));
+        }
+        let checked = changes
+            .into_iter()
+            .map(|Change { path, content }| Ok(ResourceChange { path: self.writable(&path)?, content }));
+        let checked: Vec<ResourceChange> = checked.collect::<Result<_, Error>>()?;
+        let message: String =
+            message.chars().filter(|c| !c.is_control() || *c == '\n').take(MESSAGE_CHARS_MAX).collect();
+        Ok(self.services.write_resources(checked, message.trim()).await?)
+    }
+
     async fn list_resources(&mut self, level: ResourceLevel, prefix: &str) -> Result<Vec<Entry>, Error> {
         self.granted_resources()?;
         let found = self.services.resources(level, prefix).await?;
@@ -66,6 +107,10 @@ impl resources::Host for State {
             return Ok(Err(denied));
         }
         Ok(self.services.project_services().await.map_err(Error::from))
+    }
+
+    async fn write(&mut self, changes: Vec<Change>, message: String) -> wasmtime::Result<Result<String, Error>> {
+        Ok(self.write_resources(changes, &message).await)
     }
 
     async fn entries(&mut self, at: Level, prefix: String) -> wasmtime::Result<Result<Vec<Entry>, Error>> {

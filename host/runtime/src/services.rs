@@ -65,6 +65,15 @@ pub trait Services: Send + Sync {
     /// As for [`Services::resource`].
     async fn project_services(&self) -> Result<Vec<String>, ResourceError>;
 
+    /// Writes and removes files of the project in hand in one commit, and returns its id; the paths are from the project's root.
+    ///
+    /// # Errors
+    /// No project in hand, a file that is not a valid one, or the disk or the store failed.
+    async fn write_resources(&self, changes: Vec<ResourceChange>, message: &str) -> Result<String, ResourceError> {
+        let _ = (changes, message);
+        Err(ResourceError::Unavailable("there is no project to write to here".to_owned()))
+    }
+
     /// Reads earlier events of the project in hand, the newest first.
     ///
     /// # Errors
@@ -108,6 +117,15 @@ pub enum ResourceLevel {
     Service,
     /// The service's in the stage.
     ServiceInStage,
+}
+
+/// A file of a project to write, or to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceChange {
+    /// Its path from the project's root.
+    pub path: FilePath,
+    /// The new content; `None` removes the file.
+    pub content: Option<Vec<u8>>,
 }
 
 /// Why a file of a project cannot be had.

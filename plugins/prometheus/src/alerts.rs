@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::place::is_name;
+use pilothouse_sdk::files::place::is_name;
 
 /// What a resolved alert becomes.
 pub const RESOLVED: &str = "io.prometheus.alert.resolved.v1";

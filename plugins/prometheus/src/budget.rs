@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use pilothouse_sdk::files::slo::{ErrorBudget, Objective};
 
-use crate::place::Place;
-use crate::query::{self, Scope};
 use crate::rules::{Alert, Recording, quoted};
 use crate::slo::Queries;
+use pilothouse_sdk::files::place::Place;
+use pilothouse_sdk::files::query::{self, Scope};
 
 /// What the recorded series is called; its labels say which objective it is of.
 const RECORD: &str = "pilothouse:sli_error:ratio_rate";
@@ -57,7 +57,8 @@ pub fn rules(
     windows.dedup();
     let mut recordings = Vec::new();
     for (name, seconds) in windows {
-        let scope = Scope { place, deployment: "primary", labels: &labels, filters, seconds: u64::from(seconds) };
+        let window = format!("{seconds}s");
+        let scope = Scope { place, deployment: "primary", labels: &labels, filters, window: &window };
         let query = query::of(&objective.sli, queries, &scope)?;
         let expr = if budget.of_good { format!("1 - ({query})") } else { query };
         recordings.push(Recording { record: format!("{RECORD}{name}"), expr, labels: own.clone() });

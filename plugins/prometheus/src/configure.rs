@@ -10,11 +10,11 @@ use pilothouse_sdk::{Failure, Finished};
 use serde_json::json;
 
 use crate::api::{self, LoadedGroup, LoadedTarget, Trouble};
-use crate::place::Place;
 use crate::request::{Configuration, sli_key};
 use crate::rules::{self, Group, RulesFile, Skipped};
 use crate::targets;
 use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
+use pilothouse_sdk::files::place::Place;
 
 /// Time between two looks at what Prometheus has loaded. It tells its scrapers about new targets every 5 s.
 pub const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);

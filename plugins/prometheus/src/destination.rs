@@ -11,10 +11,10 @@ use pilothouse_sdk::{Failure, reject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::place::Place;
 use crate::rules::{Group, RulesFile};
 use crate::targets::COMMIT_LABEL;
 use crate::tools::RULES_DIRECTORY;
+use pilothouse_sdk::files::place::Place;
 
 /// The ruler's address, for this plugin.
 const RULER: &str = "https://ruler.connection.internal";

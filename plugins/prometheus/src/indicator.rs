@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{self, Trouble};
-use crate::query::{self, Scope};
 use crate::request::Window;
 use crate::slo::Queries;
 use crate::tools::Tools;
+use pilothouse_sdk::files::query::{self, Scope};
 
 /// Most indicators of one event, so that they are all asked for in one delivery's time.
 pub const INDICATORS_MAX: usize = 100;
@@ -90,7 +90,7 @@ fn series(tools: &impl Tools, name: &str, queries: &Queries, scope: &Scope<'_>, 
     let short = (window.seconds / LOOK_BACK_PARTS).max(LOOK_BACK_SECONDS_MIN).min(window.seconds);
     let looks = if short < window.seconds { vec![short, window.seconds] } else { vec![short] };
     looks.into_iter().find_map(|seconds| {
-        let query = query::of(name, queries, &Scope { seconds, ..scope.clone() }).ok()?;
+        let query = query::of(name, queries, &Scope { window: &format!("{seconds}s"), ..scope.clone() }).ok()?;
         let points = api::range(tools, &query, &window.start, &window.end, step).ok()?;
         let start: Timestamp = window.start.parse().ok()?;
         let first = start.as_millisecond() as f64 / 1_000.0;
@@ -134,8 +134,8 @@ mod tests {
     use pilothouse_sdk::TaskResult;
 
     use super::*;
-    use crate::place::Place;
     use crate::stand_in::{StandIn, answer as response};
+    use pilothouse_sdk::files::place::Place;
 
     fn window() -> Window {
         Window { start: "2024-01-01T00:00:00Z".to_owned(), end: "2024-01-01T00:01:00Z".to_owned(), seconds: 60 }
@@ -144,7 +144,7 @@ mod tests {
     fn run(tools: &StandIn, names: &[&str], queries: &[(&str, &str)]) -> Result<Vec<Indicator>, Trouble> {
         let place = Place { project: "shop".to_owned(), stage: "dev".to_owned(), service: "cart".to_owned() };
         let labels = BTreeMap::new();
-        let scope = Scope { place: &place, deployment: "primary", labels: &labels, filters: &[], seconds: 60 };
+        let scope = Scope { place: &place, deployment: "primary", labels: &labels, filters: &[], window: "60s" };
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let queries = queries.iter().map(|(name, query)| ((*name).to_owned(), (*query).to_owned())).collect();
         measure(tools, &names, &queries, &scope, &window(), false)
@@ -229,7 +229,7 @@ mod tests {
         tools.answers("/api/v1/query_range", response(200, matrix));
         let place = Place { project: "shop".to_owned(), stage: "dev".to_owned(), service: "cart".to_owned() };
         let labels = BTreeMap::new();
-        let scope = Scope { place: &place, deployment: "primary", labels: &labels, filters: &[], seconds: 60 };
+        let scope = Scope { place: &place, deployment: "primary", labels: &labels, filters: &[], window: "60s" };
         let queries: Queries = [("a".to_owned(), "rate(x[$DURATION_SECONDS])".to_owned())].into();
         let got = measure(&tools, &["a".to_owned()], &queries, &scope, &window(), true).unwrap();
         let series = got[0].series.clone().unwrap();
@@ -248,7 +248,7 @@ mod tests {
         tools.answers("/api/v1/query_range", response(503, ""));
         let place = Place { project: "shop".to_owned(), stage: "dev".to_owned(), service: "cart".to_owned() };
         let labels = BTreeMap::new();
-        let scope = Scope { place: &place, deployment: "primary", labels: &labels, filters: &[], seconds: 60 };
+        let scope = Scope { place: &place, deployment: "primary", labels: &labels, filters: &[], window: "60s" };
         let got = measure(&tools, &["throughput".to_owned()], &Queries::new(), &scope, &window(), true).unwrap();
         assert!(got[0].success && got[0].series.is_none());
     }

@@ -9,9 +9,7 @@ pub mod budget;
 pub mod configure;
 pub mod destination;
 pub mod indicator;
-pub mod place;
 pub mod project;
-pub mod query;
 pub mod report;
 pub mod request;
 pub mod rules;
@@ -22,6 +20,7 @@ pub mod sync;
 pub mod targets;
 pub mod tools;
 
+use pilothouse_sdk::files::query;
 use pilothouse_sdk::files::shipyard::SHIPYARD_FILE;
 use pilothouse_sdk::resources::Level;
 use pilothouse_sdk::{
@@ -245,7 +244,7 @@ fn get_sli(data: &Value, settings: &Settings, tools: &impl Tools) -> Result<Outc
         deployment: &request::deployment(data),
         labels: &request::labels(data),
         filters: &custom_filters(get_sli),
-        seconds: window.seconds,
+        window: &window.text(),
     };
     let with_series = get_sli.and_then(|it| it.get("series")).and_then(Value::as_bool).unwrap_or(false);
     match indicator::measure(tools, &names, &queries, &scope, &window, with_series) {
@@ -270,7 +269,7 @@ fn report(test: Option<&str>, data: &Value, settings: &Settings, tools: &impl To
                 deployment: &request::deployment(data),
                 labels: &request::labels(data),
                 filters: &[],
-                seconds: window.seconds,
+                window: &window.text(),
             };
             let names = request::indicators(&queries);
             match indicator::measure(tools, &names, &queries, &scope, &window, true) {

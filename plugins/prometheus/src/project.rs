@@ -11,13 +11,13 @@ use pilothouse_sdk::files::yaml::Problem;
 use pilothouse_sdk::resources::Level;
 
 use crate::destination::Destination;
-use crate::place::Place;
-use crate::query;
 use crate::request::{FOR_DEFAULT, SLI_FILE, Settings, TargetList, WINDOW_SECONDS_DEFAULT};
 use crate::rules::{self, Group, Skipped};
 use crate::slo::{self, Queries};
 use crate::targets::is_target;
 use crate::tools::Tools;
+use pilothouse_sdk::files::place::Place;
+use pilothouse_sdk::files::query;
 
 /// Where the monitoring files lie in a project's folders.
 const MONITORING_FILE: &str = "prometheus/monitoring.yaml";
@@ -169,7 +169,7 @@ fn scraped(place: &Place, monitoring: &Monitoring, settings: &Settings) -> Resul
         }
         (None, None) => &[],
     };
-    let scope = query::Scope { place, deployment: "primary", labels: &BTreeMap::new(), filters: &[], seconds: 0 };
+    let scope = query::Scope { place, deployment: "primary", labels: &BTreeMap::new(), filters: &[], window: "" };
     let mut targets = Vec::new();
     for pattern in patterns {
         let target = query::expand(pattern, &scope)?;

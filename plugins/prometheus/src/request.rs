@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::destination::Destination;
-use crate::place::{Place, is_name};
-use crate::query::{self, DEFAULT_INDICATORS};
 pub use crate::rules::{FOR_DEFAULT, WINDOW_SECONDS_DEFAULT};
 use crate::slo::{self, Queries};
 use crate::targets::is_target;
 use crate::tools::Tools;
+use pilothouse_sdk::files::place::{Place, is_name};
+use pilothouse_sdk::files::query::{self, DEFAULT_INDICATORS};
 
 /// The installation's settings.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -68,6 +68,13 @@ pub struct Window {
     pub end: String,
     /// Its length in whole seconds, rounded up, at least 1.
     pub seconds: u64,
+}
+
+impl Window {
+    /// Returns its length as Prometheus has it.
+    pub fn text(&self) -> String {
+        format!("{}s", self.seconds)
+    }
 }
 
 /// Reads a window from an object with `start` and `end`.
@@ -265,7 +272,7 @@ fn targets(list: &TargetList, places: &[Place]) -> Result<BTreeMap<String, Vec<S
             TargetList::All(all) => all.as_slice(),
             TargetList::ByStage(by_stage) => by_stage.get(&place.stage).map(Vec::as_slice).unwrap_or_default(),
         };
-        let scope = query::Scope { place, deployment: "primary", labels: &BTreeMap::new(), filters: &[], seconds: 0 };
+        let scope = query::Scope { place, deployment: "primary", labels: &BTreeMap::new(), filters: &[], window: "" };
         let mut of_stage = Vec::new();
         for pattern in patterns {
             let target = query::expand(pattern, &scope)?;

@@ -8,9 +8,9 @@ use pilothouse_sdk::files::criterion::Criterion;
 use serde::{Deserialize, Serialize};
 
 use crate::budget;
-use crate::place::Place;
-use crate::query::{self, Scope};
 use crate::slo::{Objective, Queries, Slo, violated};
+use pilothouse_sdk::files::place::Place;
+use pilothouse_sdk::files::query::{self, Scope};
 
 /// The window of a query in an alert, in seconds (V1's value).
 pub const WINDOW_SECONDS_DEFAULT: u64 = 180;
@@ -138,7 +138,8 @@ pub fn group(
 ) -> (Group, Vec<Skipped>) {
     let labels = BTreeMap::new();
     let filters: Vec<(String, String)> = slo.filter.clone().into_iter().collect();
-    let scope = Scope { place, deployment: "primary", labels: &labels, filters: &filters, seconds };
+    let window = format!("{seconds}s");
+    let scope = Scope { place, deployment: "primary", labels: &labels, filters: &filters, window: &window };
     let mut group = Group { name: place.group(), ..Group::default() };
     let mut skipped = Vec::new();
     for objective in &slo.objectives {

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::api::{self, Trouble};
-use crate::place::Place;
 use crate::project::{self, Project, Wanted};
 use crate::request::Settings;
 use crate::rules::{RulesFile, Skipped};
 use crate::targets;
 use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
+use pilothouse_sdk::files::place::Place;
 
 /// Whether differences are written or only told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::place::Place;
+use pilothouse_sdk::files::place::Place;
 
 /// Tells whether `target` is `host:port`. Prometheus drops a whole file for one bad target and says so only in its log.
 pub fn is_target(target: &str) -> bool {

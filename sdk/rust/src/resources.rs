@@ -1,11 +1,11 @@
-//! The files of the project that the event in hand belongs to, at the commit of its run.
+//! The files of the project that the event in hand belongs to: read at the commit of its run, written as commits.
 //!
-//! Needs `[resources]` in the manifest and the grant.
+//! Needs `[resources]` in the manifest and the grant; to write, `write = ["<folder>/"]` in it and the grant `resources-write`.
 
 use crate::shim::bindings::pilothouse::plugin::resources as wit;
 use crate::{Failure, INSIDE_COMPONENT, OUTSIDE, reject, retry};
 
-pub use wit::{Entry, Level};
+pub use wit::{Change, Entry, Level};
 
 /// Why a file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,18 @@ pub fn read_nearest(path: &str) -> Result<Vec<u8>, Error> {
 pub fn services() -> Result<Vec<String>, Error> {
     inside()?;
     Ok(wit::services()?)
+}
+
+/// Writes and removes files in one commit upon the project's newest one, and returns the id of the commit; that of the newest one
+/// where nothing changes.
+///
+/// At once, and not with the delivery: one that is tried again writes the same again, which is no change.
+///
+/// # Errors
+/// Not granted, a path outside of the folders that the manifest lists, or an event without a project.
+pub fn write(changes: &[Change], message: &str) -> Result<String, Error> {
+    inside()?;
+    Ok(wit::write(changes, message)?)
 }
 
 /// Lists the files of one level whose paths begin with `prefix`, in order; at most 1,000.

@@ -280,6 +280,7 @@ fn everything(manifest: &Manifest) -> Grants {
         outputs: manifest.outputs.iter().map(|it| (it.name.clone(), it.name.clone())).collect(),
         keyvalue: manifest.keyvalue.is_some(),
         resources: manifest.resources.is_some(),
+        resources_write: manifest.resources.as_ref().is_some_and(|one| !one.write.is_empty()),
         event_log: manifest.event_log.is_some(),
         ..Grants::default()
     }

@@ -44,6 +44,8 @@ pub struct EffectiveGrants {
     pub keyvalue: bool,
     /// Whether it may read the files of the project in hand.
     pub resources: bool,
+    /// Folders of that project, in the folder of any level, whose files it may write.
+    pub resource_writes: Vec<String>,
     /// Whether it may read earlier events of the project in hand.
     pub event_log: bool,
     /// What its calls may use.
@@ -94,6 +96,10 @@ impl EffectiveGrants {
         if grants.resources && manifest.resources.is_none() {
             notes.push("`resources` is granted but the plugin does not ask for it; it has no effect".to_owned());
         }
+        let folders = manifest.resources.as_ref().map(|request| request.write.as_slice()).unwrap_or_default();
+        if grants.resources_write && folders.is_empty() {
+            notes.push("`resources-write` is granted but the plugin does not ask for it; it has no effect".to_owned());
+        }
         if grants.event_log && manifest.event_log.is_none() {
             notes.push("`event-log` is granted but the plugin does not ask for it; it has no effect".to_owned());
         }
@@ -102,8 +108,21 @@ impl EffectiveGrants {
         notes.extend(cuts);
         let keyvalue = grants.keyvalue && manifest.keyvalue.is_some();
         let resources = grants.resources && manifest.resources.is_some();
+        let resource_writes = if resources && grants.resources_write { folders.to_vec() } else { Vec::new() };
         let event_log = grants.event_log && manifest.event_log.is_some();
-        Ok((Self { http, networks, connections, jobs, outputs, keyvalue, resources, event_log, limits }, notes))
+        let effective = Self {
+            http,
+            networks,
+            connections,
+            jobs,
+            outputs,
+            keyvalue,
+            resources,
+            resource_writes,
+            event_log,
+            limits,
+        };
+        Ok((effective, notes))
     }
 }
 
@@ -181,6 +200,13 @@ pub fn missing_grants(manifest: &Manifest, grants: &Grants) -> Vec<String> {
     }
     if let Some(request) = manifest.resources.as_ref().filter(|_| !grants.resources) {
         missing.push(format!("the files of projects ({}); to grant them: resources = true", request.reason));
+    }
+    if let Some(request) = manifest.resources.as_ref().filter(|it| !it.write.is_empty() && !grants.resources_write) {
+        let folders = request.write.join(", ");
+        missing.push(format!(
+            "writing files of projects below {folders} ({}); to grant it: resources-write = true",
+            request.reason
+        ));
     }
     if let Some(request) = manifest.event_log.as_ref().filter(|_| !grants.event_log) {
         missing.push(format!("earlier events of projects ({}); to grant them: event-log = true", request.reason));

@@ -54,6 +54,9 @@ pub struct Grants {
     /// Whether the plugin may read the files of the project that an event in hand belongs to.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resources: bool,
+    /// Whether the plugin may write files of that project, below the folders that its manifest lists.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resources_write: bool,
     /// Whether the plugin may read earlier events of the project that an event in hand belongs to.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub event_log: bool,

@@ -47,13 +47,21 @@ impl Manifest {
             ("any-connection", &self.any_connection),
             ("any-job", &self.any_job),
             ("keyvalue", &self.keyvalue),
-            ("resources", &self.resources),
             ("event-log", &self.event_log),
             ("inbound", &self.inbound),
         ];
         for (table, request) in reasons {
             if let Some(request) = request {
                 check_sentence(report, &[Step::Key(table), Step::Key("reason")], &request.reason);
+            }
+        }
+        if let Some(resources) = &self.resources {
+            check_sentence(report, &[Step::Key("resources"), Step::Key("reason")], &resources.reason);
+            for (index, folder) in resources.write.iter().enumerate() {
+                if folder.strip_suffix('/').is_none_or(|path| crate::resource::FilePath::new(path).is_err()) {
+                    let path = [Step::Key("resources"), Step::Key("write"), Step::Index(index)];
+                    report.add(&path, "must be a folder such as `grafana/`, with a slash at its end");
+                }
             }
         }
         if let Some(name) = self.limits.zero() {

@@ -73,7 +73,7 @@ pub struct Manifest {
     pub keyvalue: Option<ReasonRequest>,
     /// The project's files asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ReasonRequest>,
+    pub resources: Option<ResourcesRequest>,
     /// Earlier events of the project asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_log: Option<ReasonRequest>,
@@ -83,6 +83,17 @@ pub struct Manifest {
     /// Limits that it would like.
     #[serde(default)]
     pub limits: LimitsRequest,
+}
+
+/// The files of projects that the plugin reads and writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ResourcesRequest {
+    /// Why; the operator reads it.
+    pub reason: String,
+    /// Folders whose files it writes, such as `grafana/`, in the folder of any level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub write: Vec<String>,
 }
 
 /// A task that the plugin executes.

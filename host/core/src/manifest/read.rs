@@ -175,7 +175,7 @@ const TOP: Keys = Keys {
         ("any-task", leaf(&["reason"])),
         ("any-job", leaf(&["reason"])),
         ("keyvalue", leaf(&["reason"])),
-        ("resources", leaf(&["reason"])),
+        ("resources", leaf(&["reason", "write"])),
         ("event-log", leaf(&["reason"])),
         ("inbound", leaf(&["reason"])),
         ("limits", leaf(&["memory", "cpu", "timeout", "concurrency", "attempts", "log"])),
@@ -315,9 +315,10 @@ mod tests {
         assert_eq!(keys::<super::super::SettingsRequest>(), below("settings"));
         assert_eq!(keys::<super::super::HttpRequest>(), below("http"));
         assert_eq!(keys::<super::super::NamedRequest<String>>(), below("job"));
-        for table in ["any-task", "any-connection", "any-job", "keyvalue", "resources", "event-log", "inbound"] {
+        for table in ["any-task", "any-connection", "any-job", "keyvalue", "event-log", "inbound"] {
             assert_eq!(keys::<super::super::ReasonRequest>(), below(table));
         }
+        assert_eq!(keys::<super::super::ResourcesRequest>(), below("resources"));
         assert_eq!(keys::<super::super::LimitsRequest>(), below("limits"));
     }
 }

@@ -35,7 +35,7 @@ pub mod view;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use pilothouse_core::Event;
@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use services::Resources;
+pub use services::{ProjectWriter, Resources};
 pub use start::{EngineConfig, EngineError};
 use view::{
     Accepted, IngestError, InstallError, InstallRequest, InstallationView, Match, RedriveError, RemoveError, Sender,
@@ -94,6 +94,7 @@ struct Inner {
     seen: outside::Seen,
     /// Something may be owed to an outside executor.
     report_links: crate::report::ReportLinks,
+    project_writer: OnceLock<Box<dyn ProjectWriter>>,
     outside_wake: Notify,
     /// Bumped whenever deliveries were settled.
     settled: watch::Sender<u64>,
@@ -156,8 +157,7 @@ impl Engine {
         self.0.install(request, actor).await
     }
 
-    /// Begins to remove an installation. It takes no new events from now on, and is gone once nothing is owed to it.
-    ///
+    /// Removes an installation. It takes no new events from now on, and is gone once nothing is owed to it.
     /// # Errors
     /// [`RemoveError`] says what is in the way.
     pub async fn remove(&self, name: &InstallationName, waiting: Waiting, actor: &Actor) -> Result<(), RemoveError> {

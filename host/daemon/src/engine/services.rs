@@ -9,10 +9,11 @@ use pilothouse_core::event::EventBuilder;
 use pilothouse_core::keptn::COMMIT_EXTENSION;
 use pilothouse_core::name::{ConnectionName, OutputName, ServiceName, StageName};
 use pilothouse_core::resource::{FilePath, Folder};
+use pilothouse_core::right::Actor;
 use pilothouse_runtime::outputs::{OutputDirectory, OutputError};
 use pilothouse_runtime::{
-    Connection, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery, ResourceError, ResourceLevel,
-    Services,
+    Connection, EmitError, JobError, JobRequest, JobStatus, LogError, LogPage, LogQuery, ResourceChange, ResourceError,
+    ResourceLevel, Services,
 };
 use pilothouse_store::{Batch, EventFilter, EventRow, StoreError};
 use tokio::io::AsyncRead;
@@ -42,6 +43,22 @@ pub trait Resources: Send + Sync + 'static {
     /// # Errors
     /// No such directory in the configuration.
     fn output_directory(&self, name: &OutputName) -> Result<PathBuf, String>;
+}
+
+/// Writes files of projects for plugins.
+#[async_trait::async_trait]
+pub trait ProjectWriter: Send + Sync {
+    /// Writes and removes files in one commit upon the newest one, tells of it by an event, and returns its id.
+    ///
+    /// # Errors
+    /// No such project, a file that is not a valid one, or the disk or the store failed.
+    async fn write(
+        &self,
+        project: &str,
+        changes: Vec<ResourceChange>,
+        message: &str,
+        actor: &Actor,
+    ) -> Result<String, ResourceError>;
 }
 
 /// The services of one call.
@@ -186,6 +203,14 @@ impl Services for CallServices {
     async fn project_services(&self) -> Result<Vec<String>, ResourceError> {
         let (project, _, _) = self.place()?;
         self.inner.sequencer.projects.services(&project, self.commit()).await
+    }
+
+    async fn write_resources(&self, changes: Vec<ResourceChange>, message: &str) -> Result<String, ResourceError> {
+        let (project, _, _) = self.place()?;
+        let unavailable = || ResourceError::Unavailable("the host has no projects to write to yet".to_owned());
+        let writer = self.inner.project_writer.get().ok_or_else(unavailable)?;
+        let message = format!("{message}\n\nDelivery: {}", self.in_hand.row.id);
+        writer.write(&project, changes, message.trim_start(), &Actor::plugin(&self.installation.name)).await
     }
 
     async fn earlier_events(&self, query: LogQuery) -> Result<LogPage, LogError> {

@@ -107,6 +107,7 @@ impl Engine {
             seen: super::outside::Seen::default(),
             outside_wake: Notify::new(),
             report_links: config.report_links,
+            project_writer: std::sync::OnceLock::new(),
             settled,
             jitter_state: AtomicU64::new(now.as_millis().unsigned_abs()),
             stopping: CancellationToken::new(),
@@ -133,5 +134,10 @@ impl Engine {
             inner.tracker.spawn(Arc::clone(&inner).finish_removal(name));
         }
         Ok(Self(inner))
+    }
+
+    /// Says who writes files of projects for plugins; the first one counts.
+    pub fn set_project_writer(&self, writer: Box<dyn super::ProjectWriter>) {
+        let _ = self.0.project_writer.set(writer);
     }
 }

@@ -15,6 +15,7 @@ pub mod shipyards;
 pub mod update;
 pub mod upstream;
 mod view;
+mod writer;
 
 use std::sync::Arc;
 
@@ -73,7 +74,10 @@ impl Projects {
         secrets: Arc<Secrets>,
     ) -> Self {
         let upstreams = Upstreams { secrets, schedule: Default::default() };
-        Self(Arc::new(Inner { engine, repositories, shipyards, upstreams }))
+        let projects = Self(Arc::new(Inner { engine, repositories, shipyards, upstreams }));
+        // The engine lives in them, so it gets them by a weak reference.
+        projects.0.engine.set_project_writer(Box::new(writer::Writer(Arc::downgrade(&projects.0))));
+        projects
     }
 
     fn engine(&self) -> &Engine {

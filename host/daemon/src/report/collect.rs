@@ -22,6 +22,8 @@ const TEST_FINISHED: &str = "sh.keptn.event.test.finished";
 const TEST_REPORTED: &str = "io.prometheus.test.reported.v1";
 /// What a provider measured for an evaluation.
 const GET_SLI_FINISHED: &str = "sh.keptn.event.get-sli.finished";
+/// A dashboard has this run.
+const ANNOTATED: &str = "com.grafana.run.annotated.v1";
 /// Events of one task that are read, and events of one type in a run: a run of a hundred evaluations is none that anybody has.
 const EVENTS_MAX: usize = 100;
 
@@ -52,6 +54,10 @@ pub async fn build(engine: &Engine, id: &str) -> Result<Option<ReportView>, Stor
     let mut measured = Measured::default();
     measured.take(of_run.with_window(TEST_REPORTED, window.as_ref()).await?.as_ref(), "/indicatorValues");
     measured.take(of_run.with_window(GET_SLI_FINISHED, window.as_ref()).await?.as_ref(), "/get-sli/indicatorValues");
+    report.dashboard = of_run.with_window(ANNOTATED, window.as_ref()).await?.and_then(|row| {
+        let url = text(&row.event.data_json()?, "/url");
+        (!url.is_empty()).then_some(url)
+    });
     report.test = test.as_ref().map(test_view);
     report.verdict = evaluation.as_ref().and_then(verdict_of);
     let before = before(store, row, evaluation.is_some()).await?;

@@ -63,6 +63,9 @@ pub struct ReportView {
     /// The run before of the same service in the same stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<BeforeView>,
+    /// Address of a dashboard that shows this window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<String>,
     /// What was measured in the window, in the order of the SLO file.
     pub indicators: Vec<IndicatorView>,
 }

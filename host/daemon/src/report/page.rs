@@ -107,6 +107,9 @@ fn facts(report: &ReportView) -> Markup {
             @if let Some(author) = label("author") { dt { "Author" } dd { (author) } }
             @if let Some(window) = &report.window { dt { "Window" } dd { (window.start) " to " (window.end) } }
             dt { "Run" } dd { code { (report.run) } }
+            @if let Some(url) = report.dashboard.as_deref().filter(|url| is_web(url)) {
+                dt { "Dashboard" } dd { a href=(url) rel="noreferrer" { (url) } }
+            }
             @if let Some(commit) = &report.commit { dt { "Configuration" } dd { code { (commit) } } }
             @if let Some(before) = &report.before {
                 dt { "Before" }
@@ -123,6 +126,11 @@ fn facts(report: &ReportView) -> Markup {
             }
         }
     }
+}
+
+/// Whether an address leads to a page, and to nothing else that a browser knows.
+fn is_web(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
 }
 
 fn verdict(report: &ReportView) -> Markup {

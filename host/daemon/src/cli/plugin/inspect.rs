@@ -88,7 +88,10 @@ fn asked(manifest: &Manifest) -> Vec<String> {
         .iter()
         .map(|one| format!("the output folder `{}`{}: {}", one.name, optional(one.optional), one.reason));
     let keyvalue = manifest.keyvalue.iter().map(|one| format!("state between deliveries: {}", one.reason));
-    let resources = manifest.resources.iter().map(|one| format!("the files of projects: {}", one.reason));
+    let resources = manifest.resources.iter().map(|one| match one.write.is_empty() {
+        true => format!("the files of projects: {}", one.reason),
+        false => format!("the files of projects, and to write those below {}: {}", one.write.join(", "), one.reason),
+    });
     let inbound = manifest.inbound.iter().map(|one| format!("an inbound route, where you give it one: {}", one.reason));
     let any_task = manifest.any_task.iter().map(|one| format!("tasks that you name: {}", one.reason));
     let any_connection = manifest.any_connection.iter().map(|one| format!("connections that you name: {}", one.reason));
@@ -113,6 +116,8 @@ pub(super) fn describe_grants(manifest: &Manifest, grants: &Grants) -> Vec<Strin
     let keyvalue = grants.keyvalue.then(|| "state between deliveries".to_owned());
     let tasks = grants.tasks.keys().map(|task| format!("the task `{task}`"));
     let resources = grants.resources.then(|| "the files of projects".to_owned());
+    let folders = manifest.resources.as_ref().map(|one| one.write.join(", ")).unwrap_or_default();
+    let writes = grants.resources_write.then(|| format!("to write files of projects below {folders}"));
     let event_log = grants.event_log.then(|| "earlier events of projects".to_owned());
     section(
         &mut lines,
@@ -125,6 +130,7 @@ pub(super) fn describe_grants(manifest: &Manifest, grants: &Grants) -> Vec<Strin
             .chain(outputs)
             .chain(keyvalue)
             .chain(resources)
+            .chain(writes)
             .chain(event_log),
     );
     if lines.is_empty() {
@@ -145,6 +151,7 @@ pub(super) fn everything(manifest: &Manifest) -> Grants {
         outputs: manifest.outputs.iter().map(|one| (one.name.clone(), one.name.clone())).collect(),
         keyvalue: manifest.keyvalue.is_some(),
         resources: manifest.resources.is_some(),
+        resources_write: manifest.resources.as_ref().is_some_and(|one| !one.write.is_empty()),
         event_log: manifest.event_log.is_some(),
         limits: pilothouse_core::manifest::LimitsRequest::default(),
     }

@@ -37,10 +37,12 @@ pub(super) const FILES: &[(&str, &str)] = &[
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/monitoring.rs")),
     ),
     ("sdk/files/src/name.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/name.rs"))),
+    ("sdk/files/src/place.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/place.rs"))),
     (
         "sdk/files/src/quantity.rs",
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/quantity.rs")),
     ),
+    ("sdk/files/src/query.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/query.rs"))),
     (
         "sdk/files/src/remediation.rs",
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/remediation.rs")),

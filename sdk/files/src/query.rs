@@ -17,8 +17,8 @@ pub struct Scope<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Custom filters, name to value; a value may start with `=`, `!=`, `=~` or `!~`.
     pub filters: &'a [(String, String)],
-    /// The length of the window in whole seconds.
-    pub seconds: u64,
+    /// The length of the window as Prometheus has it, such as `60s`, or a variable of who shows the query.
+    pub window: &'a str,
 }
 
 /// The indicators that have a default query.
@@ -31,7 +31,7 @@ pub const DEFAULT_INDICATORS: [&str; 5] =
 /// labelled its rules with).
 pub fn default(indicator: &str, scope: &Scope<'_>) -> Option<String> {
     let filter = selector(scope);
-    let window = format!("[{}s]", scope.seconds);
+    let window = format!("[{}]", scope.window);
     let quantile = |quantile: &str| {
         format!(
             "histogram_quantile({quantile},sum(rate(http_response_time_milliseconds_bucket{{{filter}}}{window}))by(le))"
@@ -105,7 +105,7 @@ pub fn expand(query: &str, scope: &Scope<'_>) -> Result<String, String> {
         ("DEPLOYMENT", scope.deployment),
     ];
     names.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    names.push(("DURATION_SECONDS".to_owned(), format!("{}s", scope.seconds)));
+    names.push(("DURATION_SECONDS".to_owned(), scope.window.to_owned()));
     names.extend(scope.labels.iter().map(|(name, value)| (format!("LABEL.{name}"), value.clone())));
 
     let mut out = String::with_capacity(query.len());
@@ -159,7 +159,7 @@ mod tests {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         let labels = owned(labels).into_iter().collect();
-        run(&Scope { place: &place(), deployment: "primary", labels: &labels, filters: &owned(filters), seconds: 30 })
+        run(&Scope { place: &place(), deployment: "primary", labels: &labels, filters: &owned(filters), window: "30s" })
     }
 
     #[test]
