@@ -11,6 +11,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use pilothouse_core::event::EventBuilder;
+use pilothouse_core::name::ProjectName;
+use pilothouse_core::resource::{FilePath, Folder};
 use pilothouse_tests::{Host, Options, data, plugins};
 use serde_json::{Value, json};
 
@@ -266,7 +268,7 @@ async fn project(cloud: &Cloud, output: &str, connection: &str) -> Host {
         ["prometheus", connection].into_iter().map(|name| (name.to_owned(), (url.clone(), Vec::new()))).collect();
     let host = Host::start(Options { connections, ..Options::default() }).await.unwrap();
     let grants = format!(
-        "keyvalue = true\nresources = true\n[connections]\nprometheus = \"prometheus\"\n{connection} = \"{connection}\"\n"
+        "keyvalue = true\nresources = true\nresources-write = true\n[connections]\nprometheus = \"prometheus\"\n{connection} = \"{connection}\"\n"
     );
     let settings = json!({ "output": output, "targets": ["$SERVICE.$STAGE:80"] });
     host.install_file(&plugins().join("prometheus.wasm"), "prometheus", &grants, settings).await.unwrap();
@@ -348,4 +350,54 @@ async fn the_prometheus_operator_has_resources_that_name_their_commit() {
     assert_eq!(states(&host, "s3", "sync").await[0].0, "in-step");
     assert_eq!(cloud.resources.lock().unwrap().len(), 2);
     assert_eq!(*cloud.refused.lock().unwrap(), Vec::<String>::new());
+}
+
+/// Reads a file of the project's newest commit.
+async fn in_git(host: &Host, path: &str) -> Option<String> {
+    let (name, path) = (ProjectName::new("shop").unwrap(), FilePath::new(path).unwrap());
+    let found = host.projects.find(&name, None, Folder::default(), path, false).await.unwrap();
+    found.map(|found| String::from_utf8(found.content).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projects_own_git_has_what_its_files_say_and_a_generated_commit_makes_no_other() {
+    const RULES: &str = "prometheus/generated/rules/shop.cart.rules.yml";
+    let cloud = Cloud::default();
+    let host = project(&cloud, "git", "ruler").await;
+    commit(&host, "services/cart/slo.yaml", &slo(1)).await;
+    let rules = in_git(&host, RULES).await.unwrap();
+    assert!(rules.contains("<= 1") && rules.contains("# Commit "), "{rules}");
+    assert!(in_git(&host, "prometheus/generated/targets/shop.dev.cart.json").await.unwrap().contains("cart.dev:80"));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rules.yml"), &rules).unwrap();
+    let checked = std::process::Command::new("promtool")
+        .args(["check", "rules", "rules.yml"])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    // Nobody has carried them to Prometheus yet.
+    assert_eq!(
+        states(&host, "s1", "check").await[0],
+        ("behind".to_owned(), "Prometheus has not loaded the alert rules".to_owned())
+    );
+    commit(&host, "services/cart/slo.yaml", &slo(2)).await;
+    assert!(in_git(&host, RULES).await.unwrap().contains("<= 2"));
+    // A hand edit is a commit as well, and is put back by another one.
+    let edited = rules.replace("<= 1", "<= 9000");
+    host.write("shop", RULES, &edited).await.unwrap();
+    let is_back =
+        async || in_git(&host, RULES).await.is_some_and(|text| text.contains("<= 2") && !text.contains("9000"));
+    let begun = std::time::Instant::now();
+    while !is_back().await {
+        assert!(begun.elapsed() < pilothouse_tests::PATIENCE, "{:?}", in_git(&host, RULES).await);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    // Each generated commit was followed as well, and led to no other one: by its author, one for each change of a person.
+    let _ = states(&host, "s2", "check").await;
+    let name = ProjectName::new("shop").unwrap();
+    let history = host.projects.history(&name, None, None, 100).await.unwrap();
+    let generated =
+        history.iter().filter(|commit| commit.message.starts_with("Prometheus configuration generated")).count();
+    assert_eq!(generated, 3, "{history:?}");
 }

@@ -1,5 +1,5 @@
-//! Where generated configuration goes: folders that Prometheus reads, the ruler of Mimir or Cortex, or resources of the
-//! Prometheus operator in Kubernetes.
+//! Where generated configuration goes: folders that Prometheus reads, the ruler of Mimir or Cortex, resources of the
+//! Prometheus operator in Kubernetes, or the project's own Git.
 //!
 //! One generator makes the texts of the files; the other places take them apart and put them together again, so that what is
 //! there can be compared with what is wanted wherever it is.
@@ -26,6 +26,8 @@ const FIELD_MANAGER: &str = "pilothouse";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Names the commit that a resource was generated from.
 const COMMIT_ANNOTATION: &str = "pilothouse.dev/commit";
+/// Where generated files lie in a project, for [`Destination::Git`]; below it a folder for each kind.
+pub const GIT_FOLDER: &str = "prometheus/generated/";
 /// Longest text of an answer that a message quotes.
 const TEXT_CHARS_MAX: usize = 300;
 
@@ -40,6 +42,8 @@ pub enum Destination {
     Ruler,
     /// The Prometheus operator.
     Kubernetes,
+    /// The project's own Git, for Argo CD, Flux, or whoever else carries files from there to Prometheus.
+    Git,
 }
 
 /// Sends a request; a trait of one function, so that tests stand in.

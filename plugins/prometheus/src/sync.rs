@@ -17,7 +17,7 @@ use crate::project::{self, Project, Wanted};
 use crate::request::Settings;
 use crate::rules::{RulesFile, Skipped};
 use crate::targets;
-use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, Tools};
+use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, ToWrite, Tools};
 use pilothouse_sdk::files::place::Place;
 
 /// Whether differences are written or only told.
@@ -121,6 +121,10 @@ impl File {
     /// Tells whether what is there says the same, whatever commit it was generated from.
     fn is_same(&self) -> bool {
         !self.changed && self.wanted.as_deref().map(without_commit) == self.found.as_deref().map(without_commit)
+    }
+
+    fn to_write(&self) -> ToWrite<'_> {
+        (self.directory, &self.name, self.wanted.as_deref().map(str::as_bytes))
     }
 
     fn is_drifted(&self) -> bool {
@@ -443,12 +447,10 @@ fn refused(tools: &impl Tools, file: &File, project: &Project) -> Result<Option<
 
 /// Writes what is different; tells whether anything was.
 fn write(tools: &impl Tools, files: &[File]) -> Result<bool, Failure> {
-    let mut changed = false;
-    for file in files.iter().filter(|file| !file.is_same()) {
-        tools.write(file.directory, &file.name, file.wanted.as_deref().map(str::as_bytes))?;
-        changed = true;
-    }
-    Ok(changed)
+    let different = files.iter().filter(|file| !file.is_same());
+    let different: Vec<ToWrite<'_>> = different.map(|file| file.to_write()).collect();
+    tools.write_all(&different)?;
+    Ok(!different.is_empty())
 }
 
 fn take_back(tools: &impl Tools, files: &[File]) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use pilothouse_sdk::http::Response;
 use pilothouse_sdk::resources::Level;
 use pilothouse_sdk::{Context, Failure, http, key_value, outputs, resources, retry};
 
-use crate::destination::{self, Destination, Remote};
+use crate::destination::{self, Destination, GIT_FOLDER, Remote};
 
 /// The directory for scrape targets, by this plugin's name for it.
 pub const TARGETS_DIRECTORY: &str = "targets";
@@ -35,6 +35,9 @@ pub enum Found {
     /// This plugin's file, which somebody changed since.
     Changed,
 }
+
+/// A file to write: its directory, its name, and its content, without which it is removed.
+pub type ToWrite<'a> = (&'a str, &'a str, Option<&'a [u8]>);
 
 /// The world outside.
 pub trait Tools {
@@ -83,6 +86,13 @@ pub trait Tools {
     /// # Errors
     /// Not granted, or another's file.
     fn write(&self, directory: &str, name: &str, content: Option<&[u8]>) -> Result<(), Failure>;
+    /// Writes and removes several files; together, where that can be.
+    ///
+    /// # Errors
+    /// As for [`Tools::write`].
+    fn write_all(&self, files: &[ToWrite<'_>]) -> Result<(), Failure> {
+        files.iter().try_for_each(|(directory, name, content)| self.write(directory, name, *content))
+    }
     /// Reads a file of the project in hand; `None` if it is not there, or if the project's files are not granted.
     ///
     /// # Errors
@@ -140,7 +150,12 @@ impl Host<'_> {
     /// Returns the place that generated configuration goes to, where that is no folder.
     fn remote(&self) -> Option<Remote<'_, Self>> {
         let remote = Remote { send: self, destination: self.destination, namespace: self.namespace };
-        (self.destination != Destination::Files).then_some(remote)
+        matches!(self.destination, Destination::Ruler | Destination::Kubernetes).then_some(remote)
+    }
+
+    /// Returns the path of a file in the project's Git, where that is the destination.
+    fn in_git(&self, directory: &str, name: &str) -> Option<String> {
+        (self.destination == Destination::Git).then(|| format!("{GIT_FOLDER}{directory}/{name}"))
     }
 }
 
@@ -159,6 +174,13 @@ impl Tools for Host<'_> {
     }
 
     fn look(&self, directory: &str, name: &str) -> Result<Found, Failure> {
+        if let Some(path) = self.in_git(directory, name) {
+            return match resources::read(Level::Project, &path) {
+                Ok(content) => Ok(Found::Own(content)),
+                Err(resources::Error::NotFound) => Ok(Found::Nothing),
+                Err(error) => Err(error.into()),
+            };
+        }
         if let Some(remote) = self.remote() {
             return Ok(remote.look(directory, name)?.map_or(Found::Nothing, |text| Found::Own(text.into_bytes())));
         }
@@ -175,13 +197,38 @@ impl Tools for Host<'_> {
     }
 
     fn files(&self, directory: &str) -> Result<Vec<String>, Failure> {
+        if let Some(folder) = self.in_git(directory, "") {
+            let entries = match resources::entries(Level::Project, &folder) {
+                Err(resources::Error::NotFound) => Vec::new(),
+                found => found?,
+            };
+            return Ok(entries.iter().filter_map(|it| it.path.strip_prefix(&folder)).map(str::to_owned).collect());
+        }
         if let Some(remote) = self.remote() {
             return remote.names(directory, &self.ctx.project().unwrap_or_default());
         }
         Ok(outputs::entries(directory)?)
     }
 
+    fn write_all(&self, files: &[ToWrite<'_>]) -> Result<(), Failure> {
+        if self.destination != Destination::Git {
+            return files.iter().try_for_each(|(directory, name, content)| self.write(directory, name, *content));
+        }
+        let change = |(directory, name, content): &ToWrite<'_>| {
+            let path = self.in_git(directory, name).unwrap_or_default();
+            resources::Change { path, content: content.map(<[u8]>::to_vec) }
+        };
+        let changes: Vec<resources::Change> = files.iter().map(change).collect();
+        if !changes.is_empty() {
+            resources::write(&changes, "Prometheus configuration generated from SLIs and SLOs")?;
+        }
+        Ok(())
+    }
+
     fn write(&self, directory: &str, name: &str, content: Option<&[u8]>) -> Result<(), Failure> {
+        if self.destination == Destination::Git {
+            return self.write_all(&[(directory, name, content)]);
+        }
         if let Some(remote) = self.remote() {
             let text = content.map(String::from_utf8_lossy);
             return remote.write(directory, name, text.as_deref());
