@@ -30,6 +30,7 @@ mod pipelines;
 mod plugins;
 mod program;
 mod questions;
+mod remediation;
 mod sdks;
 mod sequences;
 mod start;

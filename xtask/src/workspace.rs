@@ -9,8 +9,18 @@ use std::{env, iter};
 use anyhow::{Context, Result};
 
 /// The bundled plugins, by the name of their folder under `plugins/`.
-pub(crate) const PLUGINS: [&str; 9] =
-    ["approval", "grafana", "job", "jmeter", "prometheus", "quality-gate", "scm-status", "slack", "webhook"];
+pub(crate) const PLUGINS: [&str; 10] = [
+    "approval",
+    "grafana",
+    "job",
+    "jmeter",
+    "prometheus",
+    "quality-gate",
+    "remediation",
+    "scm-status",
+    "slack",
+    "webhook",
+];
 
 /// The compilation target of plugins written in Rust.
 pub(crate) const GUEST_TARGET: &str = "wasm32-wasip2";

@@ -14,6 +14,10 @@ pub const SPEC_VERSION_EXTENSION: &str = "shkeptnspecversion";
 pub const SPEC_VERSION: &str = "0.2.4";
 /// The extension attribute that names the run an event belongs to.
 pub const RUN_EXTENSION: &str = "shkeptncontext";
+/// The task that says what is done next about a problem.
+pub const GET_ACTION: &str = "get-action";
+/// The task that does it; `get-action.finished` has what is to be done in `data.action` (Keptn spec 0.2.x).
+pub const ACTION: &str = "action";
 /// The extension attribute that names the `.triggered` event which an event answers.
 pub const TRIGGERED_ID_EXTENSION: &str = "triggeredid";
 /// The extension attribute with the commit that a run is pinned to.
@@ -83,12 +87,13 @@ pub fn place(event: &Event, data: Option<&serde_json::Value>) -> Place {
     if !is_keptn_type(event.ty()) && !crate::host_event::is_host_type(event.ty()) {
         return Place::default();
     }
-    let read = |name: &str| {
-        data.and_then(|data| data.get(name))
-            .and_then(serde_json::Value::as_str)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-    };
+    data.map(place_in).unwrap_or_default()
+}
+
+/// Reads project, stage and service from the data of an event, whatever its type.
+pub fn place_in(data: &serde_json::Value) -> Place {
+    let text = |name: &str| data.get(name).and_then(serde_json::Value::as_str);
+    let read = |name: &str| text(name).filter(|text| !text.is_empty()).map(str::to_owned);
     Place { project: read("project"), stage: read("stage"), service: read("service") }
 }
 

@@ -25,6 +25,8 @@ use crate::engine::Engine;
 use crate::engine::view::{Accepted, IngestError, Sender};
 use crate::secrets::Secrets;
 
+/// What an actor begins with who came by a route; its name follows.
+pub const ACTOR_PREFIX: &str = "inbound:";
 /// Kind of the state rows; the key is the route's name.
 const INBOUND_KIND: &str = "inbound";
 /// Namespace of the ids of events that follow from their content (a random UUID, fixed for ever).
@@ -273,7 +275,7 @@ impl Inbound {
         if events.is_empty() {
             return Ok(Answer { accepted: Vec::new(), response });
         }
-        let actor = Actor::from_stored(format!("inbound:{name}"));
+        let actor = Actor::from_stored(format!("{ACTOR_PREFIX}{name}"));
         // Who may set a route decides what it triggers.
         let sender = Sender { actor, may_send: Reach::All, may_trigger: Reach::All };
         Ok(Answer { accepted: self.engine.ingest(events, &sender).await?, response })

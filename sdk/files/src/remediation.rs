@@ -49,11 +49,10 @@ pub struct Action {
 }
 
 impl Remediation {
-    /// Returns the actions for a problem: by its root cause, else by its title, else the default ones.
-    pub fn actions(&self, root_cause: Option<&str>, title: Option<&str>) -> Option<&[Action]> {
+    /// Returns what is done about a problem: by its root cause, else by its title, else by default.
+    pub fn find(&self, root_cause: Option<&str>, title: Option<&str>) -> Option<&ProblemType> {
         let wanted = [root_cause, title, Some(DEFAULT_TYPE)];
-        let found = wanted.into_iter().flatten().find_map(|name| self.problem_types.iter().find(|it| it.name == name));
-        found.map(|it| it.actions.as_slice())
+        wanted.into_iter().flatten().find_map(|name| self.problem_types.iter().find(|it| it.name == name))
     }
 }
 

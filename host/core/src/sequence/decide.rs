@@ -12,6 +12,7 @@ use super::execution::{Execution, Key, PAUSE_MAX, Pause, TaskOutcome, execution_
 use super::payload::{self, Data};
 use super::queue::{Entry, QUEUE_MAX, Queue};
 use super::work::{Work, find_sequence};
+use crate::keptn::{ACTION, GET_ACTION};
 use crate::name::{ProjectName, SequenceName, ServiceName};
 use crate::right::Actor;
 use crate::shipyard::{Concurrency, Sequence, Shipyard};
@@ -119,6 +120,8 @@ pub struct Answered {
     pub labels: Data,
     /// What becomes `data.<task>`.
     pub output: Option<Value>,
+    /// What becomes `data.action`: only `get-action` has it (Keptn spec 0.2.x).
+    pub action: Option<Value>,
 }
 
 /// A person's order.
@@ -276,6 +279,9 @@ impl Work<'_> {
             }
             if let Some(output) = &answer.output {
                 data.insert(name.clone(), output.clone());
+            }
+            if let Some(action) = answer.action.as_ref().filter(|_| name == GET_ACTION) {
+                data.insert(ACTION.to_owned(), action.clone());
             }
             data
         });

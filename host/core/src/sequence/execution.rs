@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::payload::{self, Data};
+use crate::keptn::{ACTION, GET_ACTION};
 use crate::right::Actor;
 use crate::shipyard::{Concurrency, Sequence, TaskDefinition};
 use crate::task::{TaskResult, TaskStatus};
@@ -370,6 +371,10 @@ impl Execution {
     pub(super) fn data_after_step(&self) -> Data {
         let mut data = self.data.clone();
         for output in self.tasks.iter().flat_map(|task| &task.outputs) {
+            // The next action is another one: nothing of the one before is left in it.
+            if output.contains_key(GET_ACTION) {
+                data.remove(ACTION);
+            }
             payload::merge_maps(&mut data, output.clone());
         }
         data

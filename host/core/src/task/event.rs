@@ -7,8 +7,8 @@ use super::{Finished, Task};
 use crate::event::{Event, EventBuilder, EventError};
 use crate::host_event::{HOST_SOURCE, plugin_source};
 use crate::keptn::{
-    COMMIT_EXTENSION, RUN_EXTENSION, SPEC_VERSION, SPEC_VERSION_EXTENSION, TRIGGERED_ID_EXTENSION, TaskEventKind,
-    task_event_type,
+    ACTION, COMMIT_EXTENSION, GET_ACTION, RUN_EXTENSION, SPEC_VERSION, SPEC_VERSION_EXTENSION, TRIGGERED_ID_EXTENSION,
+    TaskEventKind, task_event_type,
 };
 use crate::name::InstallationName;
 use crate::time::Timestamp;
@@ -99,6 +99,13 @@ pub fn finished(
         let output: Value = serde_json::from_str(output).map_err(|error| {
             EventError::invalid("output-not-json", format!("the answer's output is not JSON: {error}"))
         })?;
+        let mut output = output;
+        // Keptn has the action beside the task that found it.
+        if task.name.as_str() == GET_ACTION
+            && let Some(action) = output.as_object_mut().and_then(|members| members.remove(ACTION))
+        {
+            data.insert(ACTION.to_owned(), action);
+        }
         data.insert(task.name.to_string(), output);
     }
     builder.json(&Value::Object(data)).build()

@@ -19,6 +19,7 @@ mod executor;
 mod inbound;
 mod monitoring;
 mod plugin;
+mod problem;
 mod project;
 mod report;
 mod resource;
@@ -113,6 +114,9 @@ enum Command {
     /// Take over SLOs of other formats.
     #[command(subcommand)]
     Slo(slo::SloCommand),
+    /// See the problems that monitoring found, and what was done about them.
+    #[command(subcommand)]
+    Problem(problem::ProblemCommand),
     /// See what came of a test or an evaluation: figures, curves, verdict, and the time before.
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -226,6 +230,7 @@ pub async fn run(cli: Cli, terminal: &mut Terminal) -> Result<(), CliError> {
         Command::Evaluate(command) => command.run(&global, terminal),
         Command::Evaluation(command) => command.run(&global, terminal).await,
         Command::Slo(command) => command.run(terminal),
+        Command::Problem(command) => command.run(&global, terminal).await,
         Command::Report(command) => command.run(&global, terminal).await,
         Command::Monitoring(command) => command.run(&global, terminal).await,
         Command::Approval(command) => command.run(&global, terminal).await,

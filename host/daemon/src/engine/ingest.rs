@@ -98,9 +98,13 @@ impl Inner {
         let mut batch = Batch::new(now);
         batch.routing = Some(snapshot.generation());
         let origin = Origin { actor: sender.actor.clone(), ..Origin::host(None, 0) };
+        let by_route = sender.actor.as_str().starts_with(crate::inbound::ACTOR_PREFIX);
         let mut firsts = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             firsts.push(batch.events.len());
+            // Events of an inbound route may be of a tool's own type, and still belong to a project.
+            let place = event.data_json().filter(|_| by_route).map(|data| keptn::place_in(&data)).unwrap_or_default();
+            let origin = Origin { place, ..origin.clone() };
             let planned = plan(snapshot, event.clone(), &origin, now).map_err(|error| IngestError::Refused {
                 code: "follow-up-invalid",
                 message: format!("the event that the host would add because of it is invalid: {error}"),

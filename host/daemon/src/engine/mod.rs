@@ -18,6 +18,7 @@ mod maintain;
 pub mod monitoring;
 pub mod outside;
 mod plan;
+pub mod problems;
 mod receive;
 mod recent;
 mod reports;
@@ -200,7 +201,6 @@ impl Engine {
     }
 
     /// Lists sequences, newest first, after `after` of the page before.
-    ///
     /// # Errors
     /// The store could not be read.
     pub async fn sequences(

@@ -22,6 +22,7 @@ pub mod monitoring;
 mod openapi;
 pub mod plugins;
 mod problem;
+pub mod problems;
 pub mod projects;
 mod query;
 pub mod reports;
@@ -218,6 +219,8 @@ fn judging() -> Router<AppState> {
         .route("/v1/reports/{id}/page", get(reports::as_page))
         .route("/v1/reports/{id}/link", post(reports::link))
         .route("/reports/{id}", get(reports::linked))
+        .route("/v1/problems", get(problems::list))
+        .route("/v1/problems/{id}", get(problems::one))
         .route("/v1/monitoring", post(monitoring::sync))
         .route("/v1/monitoring/{id}", get(monitoring::one))
 }

@@ -6,7 +6,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     approvals, backup, connections, deliveries, evaluations, events, executors, health, inbound, ingest, metrics,
-    monitoring, plugins, projects, reports, resources, secrets, sequences, tail, tasks, tokens, upstreams,
+    monitoring, plugins, problems, projects, reports, resources, secrets, sequences, tail, tasks, tokens, upstreams,
 };
 
 /// The description of every path.
@@ -28,6 +28,7 @@ use super::{
         evaluations::judge, evaluations::list, evaluations::trigger, evaluations::import, evaluations::one,
         evaluations::invalidate,
         monitoring::sync, monitoring::one,
+        problems::list, problems::one,
         reports::one, reports::as_page, reports::link, reports::linked,
         approvals::list, approvals::one, approvals::decide,
         executors::list, executors::put, executors::delete, executors::lease,

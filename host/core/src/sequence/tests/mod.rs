@@ -204,7 +204,7 @@ impl World {
         let execution = self.open.remove(task).map_or_else(Uuid::nil, |(execution, _)| execution);
         let message = format!("{} {}", result.as_str(), status.as_str());
         let outcome = TaskOutcome { result, status, message, timed_out: false };
-        let answers = vec![Answered { labels: payload::Data::new(), output }];
+        let answers = vec![Answered { labels: payload::Data::new(), output, action: None }];
         self.step(&Input::TaskEnded { execution, task: task.to_owned(), outcome, answers });
     }
 

@@ -2,7 +2,7 @@
 
 use pilothouse_core::delivery::Cause;
 use pilothouse_core::host_event::{PROJECT_DELETED, SEQUENCE_ORDERED};
-use pilothouse_core::keptn::{self, COMMIT_EXTENSION, TaskEventKind};
+use pilothouse_core::keptn::{self, ACTION, COMMIT_EXTENSION, GET_ACTION, TaskEventKind};
 use pilothouse_core::right::Actor;
 use pilothouse_core::sequence::{Answered, Command, Input, Key, TaskOutcome, TriggerEvent};
 use pilothouse_core::task::Task;
@@ -144,5 +144,6 @@ fn answered(row: &EventRow, task: &str) -> Answered {
         Some(Value::Object(labels)) => labels,
         _ => Map::new(),
     };
-    Answered { labels, output: data.remove(task) }
+    let action = (task == GET_ACTION).then(|| data.remove(ACTION)).flatten();
+    Answered { labels, output: data.remove(task), action }
 }
