@@ -33,6 +33,7 @@ mod questions;
 mod remediation;
 mod sdks;
 mod sequences;
+mod slack_buttons;
 mod start;
 mod tasks;
 mod traces;

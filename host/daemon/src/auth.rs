@@ -249,6 +249,12 @@ impl Tokens {
         self.records.load().get(id).is_some_and(|record| record.is_valid_at(self.clock.now()))
     }
 
+    /// Returns who holds the token of this name; `None` if there is none, or it has expired. For who is known by other means.
+    pub fn holder(&self, name: &str) -> Option<Identity> {
+        let record = self.named(name).filter(|record| record.is_valid_at(self.clock.now()))?;
+        Some(Identity { actor: Actor::token(&record.name), token: record.id.as_str().into(), access: record.access() })
+    }
+
     fn named(&self, name: &str) -> Option<Arc<TokenRecord>> {
         self.records.load().values().find(|record| record.name == name).cloned()
     }

@@ -1,13 +1,13 @@
 //! Inbound routes: where tools that speak no CloudEvents send to. The caller is checked, a mapping makes events, and each
 //! request leaves a line that says what became of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pilothouse_core::inbound::mapping::{self, Seen};
 use pilothouse_core::inbound::{Request, Verification};
 use pilothouse_core::name::{InstallationName, SecretName};
-use pilothouse_core::right::{Actor, Reach};
+use pilothouse_core::right::{Actor, Reach, Right};
 use pilothouse_core::time::Timestamp;
 use pilothouse_core::yaml::Problem;
 use pilothouse_store::{Batch, StateKey, StateRow, StateWrite, Store, StoreError};
@@ -18,10 +18,12 @@ use utoipa::ToSchema;
 use http::HeaderMap;
 use pilothouse_core::Event;
 use pilothouse_core::event::EventBuilder;
-use pilothouse_runtime::{InboundRequest, InboundResponse};
+use pilothouse_runtime::{InboundDecision, InboundRequest, InboundResponse};
 use uuid::Uuid;
 
+use crate::auth::Tokens;
 use crate::engine::Engine;
+use crate::engine::approval::{DecideError, Verdict};
 use crate::engine::view::{Accepted, IngestError, Sender};
 use crate::secrets::Secrets;
 
@@ -53,11 +55,17 @@ pub struct Route {
     /// The installation whose plugin makes the events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<InstallationName>,
+    /// Which token a person of the tool stands for, by their id there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub actors: BTreeMap<String, String>,
     /// Who set it.
     pub actor: Actor,
     /// When.
     pub updated: Timestamp,
 }
+
+/// Most people of one route.
+pub const ROUTE_ACTORS_MAX: usize = 1_000;
 
 /// What makes the events of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +93,8 @@ pub struct Answer {
     pub accepted: Vec<Accepted>,
     /// What the caller is answered, where a plugin says so.
     pub response: Option<InboundResponse>,
+    /// How many decisions of people were taken.
+    pub decisions: usize,
 }
 
 /// What became of one request.
@@ -125,6 +135,12 @@ pub enum InboundError {
     /// The route's plugin is not there, or not loaded yet.
     #[error("{0}")]
     PluginAway(String),
+    /// Nobody may decide so.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The decision was not taken.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
     /// The request to set a route makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -140,13 +156,14 @@ pub enum InboundError {
 pub struct Inbound {
     engine: Engine,
     secrets: Arc<Secrets>,
+    tokens: Arc<Tokens>,
     log: Mutex<VecDeque<LogLine>>,
 }
 
 impl Inbound {
     /// Makes the routes of an engine.
-    pub fn new(engine: Engine, secrets: Arc<Secrets>) -> Self {
-        Self { engine, secrets, log: Mutex::default() }
+    pub fn new(engine: Engine, secrets: Arc<Secrets>, tokens: Arc<Tokens>) -> Self {
+        Self { engine, secrets, tokens, log: Mutex::default() }
     }
 
     fn store(&self) -> &Arc<dyn Store> {
@@ -163,9 +180,13 @@ impl Inbound {
         verification: Verification,
         secret: SecretName,
         maker: Maker,
+        actors: BTreeMap<String, String>,
         actor: &Actor,
     ) -> Result<(), InboundError> {
         self.check(&maker)?;
+        if actors.len() > ROUTE_ACTORS_MAX {
+            return Err(InboundError::Invalid(format!("a route has at most {ROUTE_ACTORS_MAX} people")));
+        }
         let known = self.secrets.list().await.map_err(|error| InboundError::Invalid(error.to_string()))?;
         if !known.iter().any(|view| view.name == secret.as_str()) {
             let text = format!("there is no secret `{secret}`; store it with `pilothouse secret set {secret}`");
@@ -180,7 +201,8 @@ impl Inbound {
             Maker::Mapping(mapping) => (mapping, None),
             Maker::Plugin(plugin) => (String::new(), Some(plugin)),
         };
-        let route = Route { schema: SCHEMA, verification, secret, mapping, plugin, actor: actor.clone(), updated };
+        let route =
+            Route { schema: SCHEMA, verification, secret, mapping, plugin, actors, actor: actor.clone(), updated };
         // Texts and numbers always serialize.
         let value = serde_json::to_vec(&route).unwrap_or_default();
         self.write(name, old.map_or(0, |row| row.revision), Some(value)).await
@@ -230,7 +252,11 @@ impl Inbound {
     pub async fn receive(&self, name: &InstallationName, came: &Came<'_>) -> Result<Answer, InboundError> {
         let received = self.take(name, came).await;
         let (outcome, reason, events) = match &received {
-            Ok(Answer { accepted, response: Some(_) }) if accepted.is_empty() => {
+            Ok(Answer { decisions, accepted, .. }) if *decisions > 0 => {
+                let seqs = accepted.iter().map(|one| one.seq).collect();
+                ("accepted", format!("{decisions} decisions, {} events", accepted.len()), seqs)
+            }
+            Ok(Answer { accepted, response: Some(_), .. }) if accepted.is_empty() => {
                 ("ignored", "the plugin answered it".to_owned(), Vec::new())
             }
             Ok(Answer { accepted, .. }) if accepted.is_empty() => {
@@ -265,20 +291,53 @@ impl Inbound {
             self.note(name, "refused", refusal.to_string(), Vec::new());
             return Err(InboundError::NotBelieved(refusal.code()));
         }
+        let mut decisions = 0;
         let (events, response) = match &route.plugin {
             None => (mapped(name, &route, request, now)?, None),
             Some(plugin) => {
                 let received = self.engine.receive(plugin, handed(&route, came)).await?;
+                for decision in &received.decisions {
+                    self.decide(name, &route, decision).await?;
+                    decisions += 1;
+                }
                 (named(received.events, plugin, now)?, received.response)
             }
         };
         if events.is_empty() {
-            return Ok(Answer { accepted: Vec::new(), response });
+            return Ok(Answer { accepted: Vec::new(), response, decisions });
         }
         let actor = Actor::from_stored(format!("{ACTOR_PREFIX}{name}"));
         // Who may set a route decides what it triggers.
         let sender = Sender { actor, may_send: Reach::All, may_trigger: Reach::All };
-        Ok(Answer { accepted: self.engine.ingest(events, &sender).await?, response })
+        Ok(Answer { accepted: self.engine.ingest(events, &sender).await?, response, decisions })
+    }
+
+    /// Records what a person decided, in the name of the token that they stand for.
+    async fn decide(
+        &self,
+        name: &InstallationName,
+        route: &Route,
+        decision: &InboundDecision,
+    ) -> Result<(), InboundError> {
+        let user: String = decision.user.chars().filter(|c| !c.is_control()).take(80).collect();
+        let not_allowed = |why: String| InboundError::NotAllowed(why);
+        let token = route.actors.get(&decision.user).ok_or_else(|| {
+            not_allowed(format!(
+                "`{user}` stands for nobody here; say who it is with `pilothouse inbound set {name} … --actor {user}=TOKEN`"
+            ))
+        })?;
+        let holder = self.tokens.holder(token).ok_or_else(|| {
+            not_allowed(format!("`{user}` stands for the token `{token}`, which is not there, or has expired"))
+        })?;
+        let found = self.engine.approval(&decision.approval).await?;
+        let may = |project: Option<&str>| holder.may_in(Right::Approve, project);
+        let found = found.filter(|found| may(found.project.as_deref())).ok_or_else(|| {
+            not_allowed(format!(
+                "there is no such approval, or the token `{token}` has not the right `approve` in its project"
+            ))
+        })?;
+        let verdict = if decision.approve { Verdict::Approve } else { Verdict::Decline };
+        Ok(self.engine.decide(&found.id, verdict, decision.comment.trim(), &holder.actor).await?)
     }
 
     fn note(&self, name: &InstallationName, outcome: &str, reason: String, events: Vec<u64>) {

@@ -26,6 +26,10 @@ use crate::state::State;
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest body of a response, in bytes.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+/// Most decisions of one request: a person decides one thing at a time.
+const DECISIONS_MAX: usize = 10;
+/// Longest comment of a decision, in bytes.
+const COMMENT_BYTES_MAX: usize = 4_096;
 /// Longest reason for a refusal, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
 /// Longest content type of a response.
@@ -57,6 +61,19 @@ pub struct InboundResponse {
     pub body: Vec<u8>,
 }
 
+/// What a person decided in a tool about an approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundDecision {
+    /// Id of the approval.
+    pub approval: String,
+    /// Whether it is approved, else declined.
+    pub approve: bool,
+    /// Why.
+    pub comment: String,
+    /// Who, as the tool knows them.
+    pub user: String,
+}
+
 /// What a request becomes.
 #[derive(Clone, Debug)]
 pub struct InboundReceived {
@@ -64,6 +81,8 @@ pub struct InboundReceived {
     pub events: Vec<EventBuilder>,
     /// The answer, if it is not the host's own.
     pub response: Option<InboundResponse>,
+    /// What people decided.
+    pub decisions: Vec<InboundDecision>,
 }
 
 /// Why a request became nothing.
@@ -119,7 +138,22 @@ fn check(received: wit::Received, plugin: &Plugin) -> Result<InboundReceived, Ca
     let events = outcome::check_events(received.events, plugin.manifest(), outcome::RECEIVED_EVENTS_MAX)
         .map_err(outcome::broken)?;
     let response = received.response.map(check_response).transpose().map_err(outcome::broken)?;
-    Ok(InboundReceived { events, response })
+    let decisions = check_decisions(received.decisions).map_err(outcome::broken)?;
+    Ok(InboundReceived { events, response, decisions })
+}
+
+fn check_decisions(decisions: Vec<wit::Decision>) -> Result<Vec<InboundDecision>, String> {
+    if decisions.len() > DECISIONS_MAX {
+        return Err(format!("{} decisions are returned, at most {DECISIONS_MAX} are taken", decisions.len()));
+    }
+    let check = |decision: wit::Decision| {
+        let wit::Decision { approval, approve, comment, user } = decision;
+        if comment.len() > COMMENT_BYTES_MAX || comment.contains('\0') {
+            return Err(format!("a comment has over {COMMENT_BYTES_MAX} bytes, or a zero byte"));
+        }
+        Ok(InboundDecision { approval, approve, comment, user })
+    };
+    decisions.into_iter().map(check).collect()
 }
 
 fn check_response(response: wit::Response) -> Result<InboundResponse, String> {

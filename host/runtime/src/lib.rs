@@ -43,7 +43,9 @@ pub use embed::embed_manifest;
 #[doc(hidden)]
 pub use engine::pooled_settings;
 pub use engine::{RuntimeConfig, RuntimeError};
-pub use inbound::{InboundReceived, InboundRequest, InboundResponse, RESPONSE_BYTES_MAX, ReceiveError, ReceiveReport};
+pub use inbound::{
+    InboundDecision, InboundReceived, InboundRequest, InboundResponse, RESPONSE_BYTES_MAX, ReceiveError, ReceiveReport,
+};
 pub use inspect::{COMPONENT_BYTES_MAX, Inspection, InspectionProblem};
 pub use log::{LOG_LINE_BYTES_MAX, LogLevel, LogLine};
 pub use plugin::{LoadError, Plugin};

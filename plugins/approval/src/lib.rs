@@ -122,10 +122,16 @@ fn keep(task: &Task, open: &Open) -> Result<(), Failure> {
 /// Tells of progress.
 fn say(ctx: &Context, data: &Value, message: &str) -> Result<(), Failure> {
     let mut said = json!({ "message": message });
-    for name in ["project", "stage", "service"] {
+    for name in ["project", "stage", "service", "labels"] {
         if let (Some(value), Some(members)) = (data.get(name), said.as_object_mut()) {
             members.insert(name.to_owned(), value.clone());
         }
+    }
+    // What people want to see before they decide.
+    let report =
+        ["/evaluation/reportUrl", "/test/reportUrl"].iter().find_map(|pointer| data.pointer(pointer)?.as_str());
+    if let (Some(report), Some(members)) = (report, said.as_object_mut()) {
+        members.insert("approval".to_owned(), json!({ "reportUrl": report }));
     }
     match ctx.emit(Event::builder(STATUS_CHANGED).json(&said)?) {
         Ok(()) => Ok(()),

@@ -3,6 +3,8 @@
 //! One installation posts to one channel. For several, install the plugin several times: each then has its own retries,
 //! and a channel that is broken repeats nothing in the others.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::notice::{Kind, Notice, Outcome};
@@ -20,7 +22,15 @@ pub enum Mode {
 }
 
 /// The kinds shown unless the settings say otherwise. Not `test`: each report has the test's figures already.
-const KINDS_DEFAULT: [Kind; 5] = [Kind::TestReport, Kind::Evaluation, Kind::Problem, Kind::Failure, Kind::DeadLetter];
+const KINDS_DEFAULT: [Kind; 7] = [
+    Kind::TestReport,
+    Kind::Evaluation,
+    Kind::Approval,
+    Kind::Problem,
+    Kind::Remediation,
+    Kind::Failure,
+    Kind::DeadLetter,
+];
 
 /// The installation's settings. An empty list selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -40,6 +50,10 @@ pub struct Settings {
     pub results: Vec<Outcome>,
     /// Kinds to show; the default kinds when absent.
     pub kinds: Option<Vec<Kind>>,
+    /// Whether approvals have buttons.
+    pub buttons: bool,
+    /// Members to mention, by author.
+    pub mentions: BTreeMap<String, String>,
 }
 
 impl Settings {

@@ -1,8 +1,10 @@
-//! The plugin `slack`: observer of reports, evaluations, problems and failures; posts each as one message to one channel.
+//! The plugin `slack`: observer of reports, evaluations, approvals, problems and failures; posts each as one message to one
+//! channel. Its inbound route takes the buttons of approvals (`button`).
 //!
 //! Only the order of steps is here: `notice` (event → words) → `channel` (wanted?) → `message` (Block Kit) → `answer`.
 
 pub mod answer;
+pub mod button;
 pub mod channel;
 pub mod message;
 pub mod notice;
@@ -10,7 +12,7 @@ pub mod text;
 
 use std::time::Duration;
 
-use pilothouse_sdk::{Context, Event, Failure, Handler, Outcome, Problem, http, log, settings};
+use pilothouse_sdk::{Context, Event, Failure, Handler, Outcome, Problem, Received, Request, http, log, settings};
 use serde_json::Value;
 
 use crate::channel::{Mode, Settings};
@@ -19,6 +21,8 @@ use crate::channel::{Mode, Settings};
 const WEBHOOK_URL: &str = "https://slack.connection.internal/";
 /// The method of Slack's Web API.
 const POST_MESSAGE_URL: &str = "https://slack.connection.internal/api/chat.postMessage";
+/// The extension that names the task.
+const TRIGGERED_ID: &str = "triggeredid";
 /// Longest wait for Slack. It usually answers in under a second; what takes longer may have been posted all the same, so
 /// waiting is better than repeating.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,11 +33,15 @@ impl Handler for Slack {
     fn handle(_ctx: &Context, event: Event) -> Result<Outcome, Failure> {
         let settings: Settings = settings()?;
         let data: Value = event.json()?;
-        let Some(notice) = notice::read(&event.ty, &data) else { return Ok(Outcome::none()) };
+        let Some(mut notice) = notice::read(&event.ty, &data) else { return Ok(Outcome::none()) };
         if !settings.wants(&notice) {
             log::debug!("not wanted in this channel: {:?}", notice.kind);
             return Ok(Outcome::none());
         }
+        if settings.buttons && event.ty == notice::APPROVAL_CHANGED {
+            notice.approval = event.extension_str(TRIGGERED_ID).map(str::to_owned);
+        }
+        notice.mention = settings.mentions.get(&notice.author).cloned();
         let (url, channel) = match settings.mode {
             Mode::Webhook => (WEBHOOK_URL, None),
             Mode::PostMessage => (POST_MESSAGE_URL, Some(settings.channel.as_str())),
@@ -44,6 +52,10 @@ impl Handler for Slack {
         Ok(Outcome::none())
     }
 
+    fn receive(request: Request) -> Result<Received, String> {
+        button::receive(&request)
+    }
+
     fn validate(settings: &str) -> Vec<Problem> {
         match serde_json::from_str::<Settings>(settings) {
             Ok(settings) => settings.problems().into_iter().map(|(path, text)| Problem::new(path, text)).collect(),
@@ -52,4 +64,4 @@ impl Handler for Slack {
     }
 }
 
-pilothouse_sdk::plugin!(Slack, settings);
+pilothouse_sdk::plugin!(Slack, settings, inbound);

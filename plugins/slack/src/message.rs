@@ -30,6 +30,8 @@ fn symbol(notice: &Notice) -> &'static str {
         (Some(Outcome::Warning), _) => "⚠️",
         (Some(Outcome::Fail), _) => "❌",
         (None, Kind::Problem) => "🔥",
+        (None, Kind::Approval) => "✋",
+        (None, Kind::Remediation) => "🛠️",
         (None, _) => "📭",
     }
 }
@@ -96,6 +98,19 @@ pub fn build(notice: &Notice, channel: Option<&str>, event_id: &str) -> Value {
         let host = report.split('/').nth(2).unwrap_or_default();
         let text = format!("<{report}|Open the report> ({host})");
         blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } }));
+    }
+    if let Some(member) = &notice.mention {
+        // The id is the operator's word: the settings' schema lets nothing else through.
+        blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "text": format!("<@{member}>") } }));
+    }
+    if let Some(approval) = &notice.approval {
+        let button = |name: &str, text: &str, style: &str| {
+            let confirm = json!({ "title": plain("Are you sure?", 100), "text": plain(&title, 300),
+                "confirm": plain(text, 30), "deny": plain("Cancel", 30) });
+            json!({ "type": "button", "action_id": name, "text": plain(text, 75), "style": style, "value": approval, "confirm": confirm })
+        };
+        let elements = [button("approve", "Approve", "primary"), button("decline", "Decline", "danger")];
+        blocks.push(json!({ "type": "actions", "block_id": "pilothouse-approval", "elements": elements }));
     }
     let mut message = json!({
         "text": escape(&cut(&title, FALLBACK_CHARS_MAX)),

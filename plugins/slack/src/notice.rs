@@ -14,6 +14,11 @@ pub const DEAD_LETTERED: &str = "dev.pilothouse.delivery.dead-lettered.v1";
 /// A monitoring tool found a problem.
 pub const PROBLEM: &str = "sh.keptn.events.problem";
 
+/// An alert is over.
+const ALERT_RESOLVED: &str = "io.prometheus.alert.resolved.v1";
+/// People are to decide, or some have.
+pub const APPROVAL_CHANGED: &str = "sh.keptn.event.approval.status.changed";
+
 /// Longest address that is made a link: browsers and proxies take that much.
 const ADDRESS_BYTES_MAX: usize = 2_000;
 
@@ -27,8 +32,12 @@ pub enum Kind {
     Test,
     /// A finished evaluation.
     Evaluation,
-    /// A problem from monitoring.
+    /// People are to decide, or have decided.
+    Approval,
+    /// A problem from monitoring, or its end.
     Problem,
+    /// What is done about a problem.
+    Remediation,
     /// Any other task or sequence that failed.
     Failure,
     /// A delivery that was given up.
@@ -72,6 +81,12 @@ pub struct Notice {
     pub context: Vec<String>,
     /// Address of the host's report.
     pub report: Option<String>,
+    /// The approval that people can decide with buttons.
+    pub approval: Option<String>,
+    /// Whose change it is about, as the run's labels say.
+    pub author: String,
+    /// The member to mention.
+    pub mention: Option<String>,
 }
 
 /// Reads a member as text: numbers and booleans too, since V1's tools are not strict.
@@ -147,6 +162,9 @@ fn notice(kind: Kind, data: &Value, title: String) -> Notice {
         lines: Vec::new(),
         context: labels(data),
         report: None,
+        approval: None,
+        author: text(data, "/labels/author"),
+        mention: None,
     }
 }
 
@@ -156,8 +174,16 @@ pub fn read(ty: &str, data: &Value) -> Option<Notice> {
         TEST_REPORTED => Some(test(Kind::TestReport, "Test", data)),
         DEAD_LETTERED => Some(dead_letter(data)),
         PROBLEM => Some(problem(data)),
+        ALERT_RESOLVED => Some(told_problem(data, true)),
+        APPROVAL_CHANGED => Some(approval(data)),
+        "sh.keptn.event.approval.finished" => Some(decided(data)),
+        "sh.keptn.event.get-action.finished" => action(ty, data),
         "sh.keptn.event.test.finished" => Some(test(Kind::Test, "Test", data)),
         "sh.keptn.event.evaluation.finished" => Some(evaluation(data)),
+        // An escalation is the same problem.
+        _ if ty.ends_with(".remediation.triggered") => {
+            data.pointer("/get-action").is_none().then(|| told_problem(data, false))
+        }
         _ => failure(ty, data),
     }
 }
@@ -272,6 +298,42 @@ fn problem(data: &Value) -> Notice {
     notice.fields.extend(
         fields.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)),
     );
+    notice
+}
+
+/// Reads what monitoring told of: the beginning or the end of a problem.
+fn told_problem(data: &Value, over: bool) -> Notice {
+    let title = first(data, &["/problem/problemTitle", "/problem/ProblemTitle", "/problem/rootCause"]);
+    let title = if title.is_empty() { "Problem".to_owned() } else { title };
+    let mut notice =
+        notice(Kind::Problem, data, titled(&format!("{title}{}", if over { " (resolved)" } else { "" }), data));
+    notice.outcome = over.then_some(Outcome::Pass);
+    let details = text(data, "/problem/problemDetails/problemDetails");
+    if !details.is_empty() && !over {
+        notice.text = details;
+    }
+    notice
+}
+
+/// Reads what is done about a problem; the end of the escalation is a failure as any other.
+fn action(ty: &str, data: &Value) -> Option<Notice> {
+    if outcome(data) == Outcome::Fail {
+        return failure(ty, data);
+    }
+    Some(notice(Kind::Remediation, data, titled(&format!("Remediation: {}", text(data, "/action/name")), data)))
+}
+
+/// Reads that people are to decide.
+fn approval(data: &Value) -> Notice {
+    let mut notice = notice(Kind::Approval, data, titled("Approval", data));
+    notice.report = address(data, "/approval/reportUrl");
+    notice
+}
+
+/// Reads how people decided.
+fn decided(data: &Value) -> Notice {
+    let mut notice = notice(Kind::Approval, data, titled(&format!("Approval {}", verb(data)), data));
+    notice.outcome = Some(outcome(data));
     notice
 }
 

@@ -40,6 +40,7 @@ impl Request {
 pub struct Received {
     events: Vec<Event>,
     response: Option<Response>,
+    decisions: Vec<wit::Decision>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +60,14 @@ impl Received {
     #[must_use]
     pub fn event(mut self, event: impl Into<Event>) -> Self {
         self.events.push(event.into());
+        self
+    }
+
+    /// Decides an approval in the name of a person, as the tool knows them. The operator says which token that is.
+    #[must_use]
+    pub fn decision(mut self, approval: &str, approve: bool, comment: &str, user: &str) -> Self {
+        let [approval, comment, user] = [approval, comment, user].map(str::to_owned);
+        self.decisions.push(wit::Decision { approval, approve, comment, user });
         self
     }
 
@@ -84,7 +93,7 @@ impl From<Received> for wit::Received {
             content_type: it.content_type,
             body: it.body,
         });
-        Self { events: received.events.into_iter().map(Into::into).collect(), response }
+        Self { events: received.events.into_iter().map(Into::into).collect(), response, decisions: received.decisions }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, encode};
 use super::project::{confirm, read_text};
+use super::sequence::pair;
 use super::{CliError, Exit, Global, Terminal};
 use crate::http::inbound::RouteBody;
 
@@ -57,6 +58,10 @@ pub(super) struct SetCommand {
     /// Name of the stored secret that it proves it with.
     #[arg(long, value_name = "SECRET")]
     secret: String,
+    /// A person of the tool and the token that they stand for when they decide an approval there, such as `U0123=ann`; may be
+    /// given several times.
+    #[arg(long = "actor", value_parser = pair, value_name = "ID=TOKEN", requires = "plugin")]
+    actors: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]
@@ -94,8 +99,13 @@ impl InboundCommand {
             Self::Set(command) => {
                 let path = format!("/v1/inbound/{}", encode(&command.name));
                 let mapping = command.mapping.as_deref().map(read_text).transpose()?;
-                let body =
-                    RouteBody { verification: command.verify, secret: command.secret, mapping, plugin: command.plugin };
+                let body = RouteBody {
+                    verification: command.verify,
+                    secret: command.secret,
+                    mapping,
+                    plugin: command.plugin,
+                    actors: command.actors.into_iter().collect(),
+                };
                 api.put(&path, &body).await?;
                 terminal.note(&format!("tools can send to {path}"));
                 Ok(())

@@ -1,5 +1,7 @@
 //! Inbound routes: requests of tools that speak no CloudEvents. The caller's signature is the way in, and no token.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -36,6 +38,9 @@ pub struct RouteBody {
     /// The installation whose plugin makes events of the requests; this or `mapping`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
+    /// Which token a person of the tool stands for when they decide an approval there, by their id in the tool.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub actors: BTreeMap<String, String>,
 }
 
 /// A route, without its secret.
@@ -57,6 +62,9 @@ pub struct RouteView {
     /// The installation whose plugin makes the events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
+    /// Which token a person of the tool stands for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub actors: BTreeMap<String, String>,
     /// Who set it.
     pub actor: String,
     /// When (RFC 3339).
@@ -110,6 +118,8 @@ impl From<InboundError> for Problem {
             }
             InboundError::PluginFailed(_) => Self::new(StatusCode::BAD_GATEWAY, "inbound-plugin-failed", text),
             InboundError::PluginAway(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "inbound-plugin-away", text),
+            InboundError::NotAllowed(_) => Self::new(StatusCode::FORBIDDEN, "inbound-user-refused", text),
+            InboundError::Decide(error) => error.into(),
             InboundError::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "inbound-invalid", text),
             InboundError::Ingest(error) => error.into(),
             InboundError::Store(error) => error.into(),
@@ -128,6 +138,7 @@ pub(super) async fn list(State(state): State<AppState>, identity: Identity) -> R
         secret: route.secret.to_string(),
         mapping: (!route.mapping.is_empty()).then_some(route.mapping),
         plugin: route.plugin.map(|plugin| plugin.to_string()),
+        actors: route.actors,
         actor: route.actor.as_str().to_owned(),
         updated: route.updated.to_string(),
     };
@@ -151,7 +162,7 @@ pub(super) async fn put(
         (None, Some(plugin)) => Maker::Plugin(InstallationName::new(&plugin)?),
         _ => return Err(InboundError::Invalid("give a mapping file or a plugin, one of both".to_owned()).into()),
     };
-    state.inbound().set(&name, body.verification, secret, maker, &identity.actor).await?;
+    state.inbound().set(&name, body.verification, secret, maker, body.actors, &identity.actor).await?;
     tracing::info!(route = %name, actor = identity.actor.as_str(), "InboundRouteSet");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -225,7 +236,7 @@ async fn take(
     let header = |name: &str| body::single_header(headers, name);
     let presented = inbound::Request { header: &header, path: rest, body: &body };
     let came = Came { presented, query: &query, headers };
-    let Answer { accepted, response } = state.inbound().receive(&name, &came).await?;
+    let Answer { accepted, response, .. } = state.inbound().receive(&name, &came).await?;
     if let Some(response) = response {
         let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
         return Ok((status, [(CONTENT_TYPE, response.content_type)], response.body).into_response());

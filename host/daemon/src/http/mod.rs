@@ -120,7 +120,7 @@ impl AppState {
         let rate = RateLimiter::new(config.limits.requests_per_second);
         let tails = Arc::new(Semaphore::new(TAILS_MAX));
         let config = ArcSwap::new(config);
-        let inbound = Inbound::new(engine.clone(), Arc::clone(&secrets));
+        let inbound = Inbound::new(engine.clone(), Arc::clone(&secrets), Arc::clone(&tokens));
         Ok(Self(Arc::new(Inner {
             engine,
             projects,
