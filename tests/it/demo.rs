@@ -1,7 +1,8 @@
-//! `pilothouse demo` as a person runs it: a process of its own, real Prometheus, JMeter, Ansible and Git, eight acts.
+//! `pilothouse demo` as a person runs it: a process of its own, real Prometheus, Alertmanager, JMeter, Ansible and
+//! Git, six acts.
 //!
-//! What the acts show is read from `--report`; that they are shown, from standard output. The guest `fragile` is the
-//! plugin with a mistake of the seventh act.
+//! What the acts show is read from `--report`; that they are shown, from standard output. The guest `burglar` is the hostile
+//! plugin of the fifth act.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -40,20 +41,28 @@ fn act<'a>(report: &'a Value, name: &str) -> &'a Value {
     &acts.iter().find(|act| act["name"] == name).unwrap_or_else(|| panic!("no act {name} in {report:#}"))["facts"]
 }
 
-/// Files came by the command line and by the API, each a commit that arrived upstream; a push arrived as a commit event.
-fn project_and_upstream(project: &Value) {
-    let log: Vec<&str> = project["upstream-log"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
-    let by_admin = ["Create the project", "Create the service carts", "Deploy with Ansible", "Promise 600 ms"];
-    assert_eq!(log, by_admin.map(|message| format!("token:admin: {message}")));
-    let told = &project["told"];
-    assert_eq!((&told["commit"], &told["before"]), (&project["pushed"], &project["head"]), "{project}");
-    assert_eq!(told["paths"][0]["path"], "services/carts/slo.yaml", "{project}");
+/// Files came by the command line and by the API, each a commit that arrived upstream; a push moved Prometheus and the dashboard.
+fn one_commit_moves_every_tool(commit: &Value) {
+    let log: Vec<&str> = commit["upstream-log"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    for message in ["Create the project", "Create the service carts", "Deploy with Ansible", "Promise 600 ms"] {
+        assert!(log.contains(&format!("token:admin: {message}").as_str()), "{message}: {log:?}");
+    }
+    assert!(log.contains(&"plugin:grafana: Dashboards generated from SLIs and SLOs"), "{log:?}");
+    let told = &commit["told"];
+    assert_eq!(told["commit"], commit["pushed"], "{commit}");
+    assert_eq!(told["paths"][0]["path"], "services/carts/slo.yaml", "{commit}");
+    let rules: Vec<&str> = commit["rules"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    assert_eq!(rules.iter().filter(|rule| rule.ends_with(">= 300")).count(), 2, "in both stages: {rules:?}");
+    assert!(!rules.iter().any(|rule| rule.ends_with(">= 600")), "{rules:?}");
+    assert_eq!(commit["limits"], serde_json::json!([300.0, 300.0]), "{commit}");
 }
 
 /// What ends in a delivery that goes through both stages, in order.
-const DELIVERED: [&str; 8] = [
+const DELIVERED: [&str; 10] = [
     "hardening.deployment.pass",
     "hardening.test.pass",
+    "hardening.get-sli.pass",
+    "hardening.evaluation.pass",
     "hardening.approval.pass",
     "hardening.release.pass",
     "hardening.delivery.pass",
@@ -73,6 +82,11 @@ fn delivered(delivery: &Value, shown: &str) {
     assert!(test["slack"].as_str().unwrap().contains("carts in shop/hardening"), "{test}");
     assert!(shown.contains("│ ✅ Test passed: carts in shop/hardening"), "{shown}");
     assert!(shown.contains("because of #"), "{shown}");
+    let criteria = delivery["evaluation"]["indicatorResults"][0]["passTargets"][0]["criteria"].as_str();
+    assert_eq!(criteria, Some("<300"), "the gate has the limit that was pushed: {delivery}");
+    let message = delivery["evaluation-message"].as_str().unwrap();
+    assert!(message.contains("Score 100.00") && message.contains("|Open the report>"), "{message}");
+    assert!(delivery["marks"].as_u64().unwrap() >= 2, "the test and the evaluation are marked in Grafana: {delivery}");
     assert!(delivery["approved-by"].to_string().contains("token:release-manager"), "{delivery}");
     // One timeline, in which a step that waits says why.
     let timeline: Vec<&str> = delivery["timeline"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
@@ -83,13 +97,63 @@ fn delivered(delivery: &Value, shown: &str) {
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{}", timeline.join("\n"));
 }
 
-/// The failing test skipped the rest, and the rollback brought the version before back.
-fn taken_back(rollback: &Value) {
-    assert_eq!(rollback["skipped"], serde_json::json!(["approval", "release"]));
-    let tasks = ["deployment.pass", "test.fail", "delivery.fail", "rollback.pass", "rollback.pass"];
-    assert_eq!(rollback["tasks"], serde_json::json!(tasks.map(|task| format!("hardening.{task}"))));
-    assert_eq!(rollback["versions"], serde_json::json!({ "hardening": "1.0.0", "production": "1.0.0" }));
-    assert_eq!((&rollback["exit"], &rollback["result"]), (&1.into(), &"fail".into()), "{rollback}");
+/// The gate named what was slow, by how much and whose commit it was; the rest was skipped, and the version before came back.
+fn stopped_and_named(slow: &Value) {
+    assert_eq!(slow["skipped"], serde_json::json!(["approval", "release"]));
+    let tasks = [
+        "deployment.pass",
+        "test.pass",
+        "get-sli.pass",
+        "evaluation.fail",
+        "delivery.fail",
+        "rollback.pass",
+        "rollback.pass",
+    ];
+    assert_eq!(slow["tasks"], serde_json::json!(tasks.map(|task| format!("hardening.{task}"))));
+    assert_eq!(slow["versions"], serde_json::json!({ "hardening": "1.0.0", "production": "1.0.0" }));
+    assert_eq!((&slow["exit"], &slow["result"]), (&1.into(), &"fail".into()), "{slow}");
+    let explained = slow["explained"].as_str().unwrap();
+    for part in ["Response time", " → ", " %; misses <300, missed by "] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    let message = slow["slack"].as_str().unwrap();
+    for part in
+        ["❌ Evaluation failed", explained, "version: 1.1.0-slow", "author: mia@example.com", "commit: 4f1c9a7e"]
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
+
+/// Each attempt of the hostile plugin was denied, with the line that would grant it.
+fn denied(hostile: &Value) {
+    let attempts = hostile["lines"].as_array().unwrap();
+    let lines = [
+        "http = [\"https://example.org\"]",
+        "under [connections]",
+        "resources = true",
+        "event-log = true",
+        "keyvalue = true",
+    ];
+    assert_eq!(attempts.len(), lines.len(), "{attempts:?}");
+    for (attempt, line) in attempts.iter().zip(lines) {
+        assert!(attempt.as_str().unwrap().contains(line), "{line}: {attempt}");
+    }
+    assert!(hostile["forged"].as_str().unwrap().contains("evaluation.finished"), "{hostile}");
+}
+
+/// The alert led to an action, the action helped, and the report of the evaluation opened.
+fn healed(heal: &Value) {
+    let problem = &heal["problem"];
+    assert_eq!((&problem["state"], &problem["stage"]), (&"resolved".into(), &"production".into()), "{problem}");
+    assert!(problem["closed"].is_string(), "Alertmanager said so: {problem}");
+    let actions = problem["actions"].as_array().unwrap();
+    assert_eq!(actions.len(), 1, "{problem}");
+    let of = |name: &str| actions[0][name].as_str().unwrap();
+    assert_eq!((of("action"), of("result"), of("evaluation")), ("restart", "pass", "pass"), "{problem}");
+    assert_eq!(heal["chosen"], "action 1 of 1 about `response_time_p95`: Restart the unit (restart)");
+    assert_eq!(heal["action"], "carts-production was restarted and answers");
+    assert_eq!(heal["report"], "Evaluation of carts in shop/production");
+    assert!(heal["slack"].as_str().unwrap().contains("Evaluation passed: carts in shop/production"), "{heal}");
 }
 
 fn killed_in_the_middle(crash: &Value) {
@@ -116,22 +180,15 @@ fn the_demo_shows_every_act_and_leaves_nothing_behind() {
     assert_eq!(installed["prometheus"]["connections"]["prometheus"], "prometheus", "{installed}");
     assert!(shown.contains("is granted job template jmeter, state between deliveries"), "{shown}");
 
-    let monitoring = act(&report, "configure");
-    assert!(monitoring["rules"].as_array().unwrap().iter().any(|rule| rule == "response_time_p95"), "{monitoring}");
-    assert_eq!(monitoring["targets"].as_array().unwrap().len(), 2, "one for each stage: {monitoring}");
-
-    project_and_upstream(act(&report, "project"));
+    one_commit_moves_every_tool(act(&report, "commit"));
     delivered(act(&report, "delivery"), &shown);
-    taken_back(act(&report, "rollback"));
+    stopped_and_named(act(&report, "slow"));
     killed_in_the_middle(act(&report, "crash"));
-
-    let dead_letter = act(&report, "dead-letter");
-    assert_eq!((&dead_letter["attempts"], &dead_letter["confirmed"]), (&2.into(), &1.into()), "{dead_letter}");
-    assert_eq!(dead_letter["kind"], "trap", "{dead_letter}");
-
-    let duplicate = act(&report, "duplicate");
-    assert_eq!(duplicate["duplicate"], true);
-    assert_eq!(duplicate["events-before"], duplicate["events-after"]);
+    denied(act(&report, "hostile"));
+    healed(act(&report, "heal"));
+    for number in 1..=6 {
+        assert!(shown.contains(&format!("\n{number}. ")), "act {number} is announced: {shown}");
+    }
 
     assert!(shown.trim_end().ends_with(" s") && shown.contains("\ndone in "), "{shown}");
     assert_eq!(left_behind(temporary.path()), Vec::<String>::new());

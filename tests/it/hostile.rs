@@ -240,3 +240,19 @@ async fn output_escape_stays_inside_its_directory() {
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "nothing was written outside");
     assert!(!folder.path().join("escaped").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burglar_gets_nothing_and_its_log_says_what_would_grant_each() {
+    let host = Host::start(Options::default()).await.unwrap();
+    host.install("burglar", "", json!({})).await.unwrap();
+    let seq = host.send(event("b1", "com.example.burglary.tried.v1", &json!({})).unwrap()).await.unwrap().seq;
+    let told = host.wait_for("com.example.burglary.reported.v1", |_| true).await.unwrap();
+    let attempts = data(&told)["attempts"].clone();
+    assert_eq!(attempts.as_array().unwrap().len(), 5);
+    assert!(!attempts.to_string().contains("GOT IN"), "{attempts}");
+    let row = host.wait_delivery(seq, DeliveryState::Done).await.unwrap();
+    let log = host.log_of(&row).await.unwrap();
+    for line in ["http = [", "under [connections]", "resources = true", "event-log = true", "keyvalue = true"] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+}

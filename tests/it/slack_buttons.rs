@@ -1,11 +1,12 @@
 //! Approvals that people decide in Slack: a message with buttons, and what Slack sends when somebody presses one.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use pilothouse::engine::clock::{Clock as _, SystemClock};
 use pilothouse_tests::{PATIENCE, plugins};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -109,7 +110,7 @@ impl Bench {
         });
         let url = reqwest::Url::parse_with_params("http://x/", [("payload", payload.to_string())]).unwrap();
         let body = url.query().unwrap().to_owned();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - age;
+        let now = u64::try_from(SystemClock.now().as_millis()).unwrap() / 1_000 - age;
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(format!("v0:{now}:{body}").as_bytes());
         let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();

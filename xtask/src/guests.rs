@@ -18,8 +18,8 @@ use crate::workspace::{GUEST_TARGET, PLUGINS, Workspace};
 /// The cargo profile of plugins and guests; small, because every byte is compiled again at install.
 const PROFILE: &str = "plugin";
 
-/// The guest of `tests/guests` that the demo runs; the bundle has it as `demo-<name>`.
-const DEMO_GUEST: &str = "fragile";
+/// The guests of `tests/guests` that the demo runs; the bundle has them as `demo-<name>`.
+const DEMO_GUESTS: [&str; 1] = ["burglar"];
 
 /// Languages with a guest in `tests/guests/<language>`, each built by a `build.sh` of its own.
 const LANGUAGES: [&str; 3] = ["c", "js", "python"];
@@ -54,20 +54,26 @@ pub(crate) fn build_plugins(workspace: &Workspace) -> Result<()> {
         let module = format!("plugin_{}.wasm", name.replace('-', "_"));
         install(&built.join(module), &product, Some(&manifest))?;
     }
-    build_demo_guest(workspace)?;
+    build_demo_guests(workspace)?;
     println!("guests: {} plugins in {}", PLUGINS.len(), workspace.plugins_out().display());
     Ok(())
 }
 
-/// Builds the plugin with a mistake that the demo shows, beside the bundled ones.
-fn build_demo_guest(workspace: &Workspace) -> Result<()> {
+/// Builds the hostile plugin that the demo shows, beside the bundled ones.
+fn build_demo_guests(workspace: &Workspace) -> Result<()> {
     let target = workspace.target().join("guests");
     let mut build = cargo(workspace);
-    build.args(["build", "--example", DEMO_GUEST, "--target", GUEST_TARGET, "--profile", PROFILE]);
+    build.args(["build", "--target", GUEST_TARGET, "--profile", PROFILE]);
+    for name in DEMO_GUESTS {
+        build.args(["--example", name]);
+    }
     build.arg("--manifest-path").arg(workspace.root().join("tests/guests/Cargo.toml")).arg("--target-dir").arg(&target);
     shell::run(&mut build)?;
-    let built = target.join(GUEST_TARGET).join(PROFILE).join("examples").join(format!("{DEMO_GUEST}.wasm"));
-    install(&built, &workspace.plugins_out().join(format!("demo-{DEMO_GUEST}.wasm")), None)
+    for name in DEMO_GUESTS {
+        let built = target.join(GUEST_TARGET).join(PROFILE).join("examples").join(format!("{name}.wasm"));
+        install(&built, &workspace.plugins_out().join(format!("demo-{name}.wasm")), None)?;
+    }
+    Ok(())
 }
 
 /// Builds the guests in Rust: each example of `tests/guests` is one component.

@@ -1,5 +1,4 @@
-//! Traps at each event until its setting `mended` is true: the plugin with a mistake of the demo, bundled as
-//! `demo-fragile`.
+//! Traps at each event until its setting `mended` is true: a plugin with a mistake.
 #![forbid(unsafe_code)]
 
 use pilothouse_sdk::{Context, Event, Failure, Handler, Outcome, log, settings};

@@ -105,15 +105,6 @@ impl Api {
         answer(&format!("PUT {path}"), self.request(Method::PUT, &path).json(body)).await
     }
 
-    /// Puts a dead letter back.
-    ///
-    /// # Errors
-    /// The host does not answer, or refuses.
-    pub(super) async fn redrive(&self, delivery: &str) -> Result<Value, DemoError> {
-        let path = format!("/v1/deliveries/{delivery}/redrive");
-        answer(&format!("POST {path}"), self.request(Method::POST, &path)).await
-    }
-
     /// Opens the stream of events after position `after`.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! The acts in which a version is delivered: one goes through both stages, one fails and is taken back, and one is under
-//! way when the host is killed.
+//! The acts in which a version is delivered: one goes through both stages, a slow one is stopped and taken back, and one is
+//! under way when the host is killed.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::follow::Seen;
 use super::project::{NAME, SERVICE};
 use super::release_bot;
 use super::report::{Shown, seconds};
-use super::sample_service::FAULTY;
+use super::sample_service::SLOW;
 use super::stage::{Stage, wait};
 use super::story::{self, TEST_SECONDS_MAX, count};
 
@@ -46,7 +46,7 @@ pub(super) async fn delivery(stage: &mut Stage) -> Result<Shown, DemoError> {
     stage.start_release_bot(&bot)?;
     stage.approver = approver;
 
-    let delivery = trigger(stage, "1.0.0").await?;
+    let delivery = trigger(stage, "1.0.0", &[]).await?;
     let comment = "p95 is well below 300 ms";
     approve(stage, &delivery, comment).await?;
     let (ended, run) = end(stage, delivery).await?;
@@ -54,21 +54,30 @@ pub(super) async fn delivery(stage: &mut Stage) -> Result<Shown, DemoError> {
     let test = stage.log.of_run(&run).into_iter().find(|seen| seen.text("type") == TEST);
     let test = test.ok_or_else(|| DemoError::Wrong("there was no test".to_owned()))?;
     let report = story::follow_test(stage, test.text("id"), Some(test.seq)).await?;
+    let judged = finished(stage, &run, "evaluation").await?;
+    let message = story::message_about(stage, &judged, "Evaluation passed").await?;
     let approval = finished(stage, &run, "approval").await?;
     Ok(Shown {
         summary:
-            "Ansible deployed, JMeter tested, a person approved, an outside executor released, production followed"
+            "Ansible deployed, JMeter tested, the gate passed, a person approved, a bot released, production followed"
                 .to_owned(),
         facts: json!({
-            "tasks": tasks(stage, &run), "test": report, "approved-by": approval.event.pointer("/data/approval"),
+            "tasks": tasks(stage, &run), "test": report, "evaluation": judged.event.pointer("/data/evaluation"),
+            "evaluation-message": message, "marks": stage.grafana.marks(), "approved-by": approval.event.pointer("/data/approval"),
             "versions": versions(stage).await, "exit": ended.code, "timeline": ended.lines,
         }),
     })
 }
 
-/// Delivers a version that does not work: the test fails, the rest is skipped, and the rollback sequence fires.
-pub(super) async fn rollback(stage: &mut Stage) -> Result<Shown, DemoError> {
-    let delivery = trigger(stage, &format!("1.1.0{FAULTY}")).await?;
+/// Who made the slow commit, and which it is.
+const AUTHOR: &str = "mia@example.com";
+const COMMIT: &str = "4f1c9a7e0d2b8c6a5e3f1d0b9a8c7e6f5d4b3a21";
+
+/// Delivers a version that is slow: the gate fails and names objective, difference, version, commit and author; the rest is
+/// skipped, and the rollback sequence fires.
+pub(super) async fn slow(stage: &mut Stage) -> Result<Shown, DemoError> {
+    let (commit, author) = (format!("commit={COMMIT}"), format!("author={AUTHOR}"));
+    let delivery = trigger(stage, &format!("1.1.0{SLOW}"), &["--label", &commit, "--label", &author]).await?;
     let id = delivery.id.clone();
     let (ended, run) = end(stage, delivery).await?;
     must_end(&ended, 1)?;
@@ -78,19 +87,22 @@ pub(super) async fn rollback(stage: &mut Stage) -> Result<Shown, DemoError> {
     let skipped = tasks_of.filter(|task| task.get("state") == Some(&json!("skipped")));
     let skipped: Vec<&str> = skipped.filter_map(|task| task.get("name")?.as_str()).collect();
     stage.printer.note(&format!("skipped: {}", skipped.join(", ")));
-    let test = finished(stage, &run, "test").await?;
+    let judged = finished(stage, &run, "evaluation").await?;
+    let message = story::message_about(stage, &judged, "Evaluation failed").await?;
+    let explained = judged.text("/data/evaluation/indicatorResults/0/explanation").to_owned();
     Ok(Shown {
-        summary: format!("the test failed, {} were skipped, and Ansible took the version back", skipped.join(" and ")),
+        summary: format!("the gate stopped it: {explained}; Ansible took the version back"),
         facts: json!({
-            "result": test.text("/data/result"), "reason": test.text("/data/message"), "skipped": skipped,
-            "tasks": tasks(stage, &run), "versions": versions(stage).await, "exit": ended.code,
+            "result": judged.text("/data/result"), "reason": judged.text("/data/message"), "explained": explained,
+            "skipped": skipped, "tasks": tasks(stage, &run), "versions": versions(stage).await, "exit": ended.code,
+            "slack": message, "labels": judged.event.pointer("/data/labels"),
         }),
     })
 }
 
 /// Kills the host in the middle of a delivery, starts it again, and waits until both stages have ended once.
 pub(super) async fn crash(stage: &mut Stage) -> Result<Shown, DemoError> {
-    let delivery = trigger(stage, "1.2.0").await?;
+    let delivery = trigger(stage, "1.2.0", &[]).await?;
     let in_run = |seen: &Seen, ty: &str| seen.run.as_deref() == Some(&delivery.run) && seen.text("type") == ty;
     let is_started = |seen: &Seen| in_run(seen, "sh.keptn.event.test.started");
     stage.wait_for(wait("test.started", 120, Some(delivery.seq)), is_started).await?;
@@ -140,12 +152,13 @@ async fn token(stage: &Stage, arguments: &[&str]) -> Result<String, DemoError> {
 }
 
 /// Triggers a delivery of a version and watches it; the timeline is shown instead of the events.
-async fn trigger(stage: &Stage, version: &str) -> Result<Delivery, DemoError> {
+async fn trigger(stage: &Stage, version: &str, more: &[&str]) -> Result<Delivery, DemoError> {
     stage.printer.hide_events(true);
     let image = format!("{SERVICE}:{version}");
     let place = ["--project", NAME, "--stage", "hardening", "--service", SERVICE, "--image", &image];
     let show = ["--watch", "--follow", "--wait"];
-    let watch = watch(stage, stage.admin(), &[&["sequence", "trigger", "delivery"], &place[..], &show[..]].concat())?;
+    let watch =
+        watch(stage, stage.admin(), &[&["sequence", "trigger", "delivery"], &place[..], more, &show[..]].concat())?;
     let is_trigger = |seen: &Seen| {
         seen.text("type") == "sh.keptn.event.hardening.delivery.triggered"
             && seen.text("/data/configurationChange/values/image") == image

@@ -2,7 +2,7 @@
 //!
 //! A parent process that starts a host as anybody would (`pilothouse serve`), real Prometheus, JMeter, Ansible and Git, a
 //! machine with a sample service and a stand-in for Slack, and then talks to the host through the documented API and the
-//! command line only. `story`, `project`, `delivery` and `trouble` are the acts, `stage` is what they play on. Everything
+//! command line only. `story`, `project`, `delivery`, `hostile` and `heal` are the acts, `stage` is what they play on. Everything
 //! is on loopback, and nothing is left behind.
 
 mod api;
@@ -11,6 +11,9 @@ mod delivery;
 mod error;
 mod follow;
 pub mod git_server;
+mod grafana_stand_in;
+mod heal;
+mod hostile;
 mod machine;
 mod peers;
 mod print;
@@ -23,7 +26,6 @@ mod setup;
 mod slack_stand_in;
 mod stage;
 mod story;
-mod trouble;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -117,16 +119,19 @@ impl DemoCommand {
 
 async fn acts(stage: &mut Stage, report: &mut Report) -> Result<(), DemoError> {
     let sentences = [
-        "The host starts beside a machine, a Git server, a real Prometheus and Slack, and each plugin gets what it is granted.",
-        "A project is created from a shipyard, with a Git repository as its upstream, and changed from both sides.",
-        "One event asks for monitoring, and Prometheus gets scrape targets and alert rules.",
-        "A version is delivered: deployed, tested, approved by a person, released; then production follows.",
-        "A version that does not work is delivered: the test fails, the rest is skipped, and it is taken back.",
-        "The host is killed in the middle of a delivery, starts again, and goes on.",
-        "An event traps its plugin, becomes a dead letter, and is redriven once the plugin is mended.",
-        "The event that asked for monitoring is sent again, and nothing happens twice.",
+        "One commit moves every tool: a push changes a promise from 600 to 300 ms, and Prometheus and the dashboard follow.",
+        "A good version goes through: deployed, tested, judged, approved by a person, released; then production follows.",
+        "A slow commit is stopped, and named: the gate fails, the release is skipped, and the version is taken back.",
+        "The host is killed in the middle of a delivery, starts again, and nothing is lost.",
+        "A hostile plugin tries to reach out, to read what is not its own, and to answer the gate.",
+        "An alert heals: the running service gets slow, and a playbook, an evaluation and a report follow by themselves.",
     ];
     let printer = Arc::clone(&stage.printer);
+    printer.line("Real tools start, and each plugin gets what it is granted.");
+    let started = Instant::now();
+    let shown = story::start(stage).await?;
+    printer.tick(&shown.summary);
+    report.acts.push(Act { name: "start", seconds: seconds(started), summary: shown.summary, facts: shown.facts });
     let mut sentences = sentences.into_iter().zip(1..);
     let mut announce = || {
         if let Some((sentence, number)) = sentences.next() {
@@ -139,21 +144,17 @@ async fn acts(stage: &mut Stage, report: &mut Report) -> Result<(), DemoError> {
         report.acts.push(Act { name, seconds: seconds(started), summary: shown.summary, facts: shown.facts });
     };
     let started = announce();
-    ended("start", started, story::start(stage).await?);
-    let started = announce();
-    ended("project", started, project::project(stage).await?);
-    let started = announce();
-    ended("configure", started, story::configure(stage).await?);
+    ended("commit", started, project::project(stage).await?);
     let started = announce();
     ended("delivery", started, delivery::delivery(stage).await?);
     let started = announce();
-    ended("rollback", started, delivery::rollback(stage).await?);
+    ended("slow", started, delivery::slow(stage).await?);
     let started = announce();
     ended("crash", started, delivery::crash(stage).await?);
     let started = announce();
-    ended("dead-letter", started, trouble::dead_letter(stage).await?);
+    ended("hostile", started, hostile::hostile(stage).await?);
     let started = announce();
-    ended("duplicate", started, trouble::duplicate(stage).await?);
+    ended("heal", started, heal::heal(stage).await?);
     Ok(())
 }
 
@@ -202,7 +203,8 @@ fn invite(stage: &Stage) {
          pilothouse event tail\n  \
          pilothouse event why 1\n  \
          pilothouse plugin list\n  \
-         pilothouse event send examples/events/monitoring.configure.json\n\n\
+         pilothouse problem list\n  \
+         pilothouse evaluation list\n\n\
          Prometheus is at {prometheus}; configuration, data and logs are in {folder}."
     ));
 }

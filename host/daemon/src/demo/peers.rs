@@ -1,5 +1,5 @@
-//! The programs that the demo needs and does not bring: Prometheus, JMeter, Ansible and Git. Finds them, says what is missing, and
-//! starts Prometheus.
+//! The programs that the demo needs and does not bring: Prometheus, Alertmanager, JMeter, Ansible and Git. Finds them, says what is
+//! missing, and starts the first two.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -45,6 +45,8 @@ impl JMeter {
 pub(super) struct Programs {
     /// Prometheus.
     pub(super) prometheus: PathBuf,
+    /// Alertmanager.
+    pub(super) alertmanager: PathBuf,
     /// JMeter.
     pub(super) jmeter: JMeter,
 }
@@ -62,6 +64,11 @@ fn find_with(which: &dyn Fn(&str) -> Option<PathBuf>, exists: &dyn Fn(&str) -> b
     let prometheus = which("prometheus");
     if prometheus.is_none() {
         missing.push(("prometheus", "the metrics server that the plugin `prometheus` drives"));
+    }
+    let alertmanager = which("prometheus-alertmanager").or_else(|| which("alertmanager"));
+    if alertmanager.is_none() {
+        missing
+            .push(("prometheus-alertmanager", "sends the alerts that the plugin `prometheus` turns into remediations"));
     }
     for (program, package, reason) in [
         ("ansible-playbook", "ansible-core", "deploys and rolls back, as a job of the plugin `job`"),
@@ -94,8 +101,10 @@ fn find_with(which: &dyn Fn(&str) -> Option<PathBuf>, exists: &dyn Fn(&str) -> b
         (None, Some(java)) => Some(JMeter::Debian { java, home: DEBIAN_HOME.to_owned() }),
         (_, None) => None,
     };
-    match (prometheus, jmeter) {
-        (Some(prometheus), Some(jmeter)) if missing.is_empty() => Ok(Programs { prometheus, jmeter }),
+    match (prometheus, alertmanager, jmeter) {
+        (Some(prometheus), Some(alertmanager), Some(jmeter)) if missing.is_empty() => {
+            Ok(Programs { prometheus, alertmanager, jmeter })
+        }
         _ => Err(DemoError::Missing(explain(&missing))),
     }
 }
@@ -131,14 +140,38 @@ pub(super) fn free_address() -> Result<SocketAddr, DemoError> {
 ///
 /// # Errors
 /// It cannot be started.
-pub(super) fn start_prometheus(program: &Path, folder: &Folder, listen: SocketAddr) -> Result<Process, DemoError> {
-    let config = write_prometheus_config(folder)?;
+pub(super) fn start_prometheus(
+    program: &Path,
+    folder: &Folder,
+    listen: SocketAddr,
+    alertmanager: Option<SocketAddr>,
+) -> Result<Process, DemoError> {
+    let config = write_prometheus_config(folder, alertmanager)?;
     let mut command = Command::new(program);
     command.arg(format!("--config.file={}", config.display()));
     command.arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()));
     command.arg(format!("--web.listen-address={listen}"));
     command.arg("--web.enable-lifecycle");
     Process::start("Prometheus", &mut command, &folder.join("prometheus.log"))
+}
+
+/// Starts Alertmanager with the configuration in the project's folder; `cluster` is where it would talk to others like it.
+///
+/// # Errors
+/// It cannot be started.
+pub(super) fn start_alertmanager(
+    program: &Path,
+    folder: &Folder,
+    listen: Option<SocketAddr>,
+    cluster: SocketAddr,
+) -> Result<Process, DemoError> {
+    let listen = listen.ok_or_else(|| DemoError::Wrong("Alertmanager has no address".to_owned()))?;
+    let mut command = Command::new(program);
+    command.arg(format!("--config.file={}", folder.join("project").join("alertmanager.yml").display()));
+    command.arg(format!("--storage.path={}", folder.join("alertmanager").display()));
+    command.arg(format!("--web.listen-address={listen}"));
+    command.arg(format!("--cluster.listen-address={cluster}"));
+    Process::start("Alertmanager", &mut command, &folder.join("alertmanager.log"))
 }
 
 #[cfg(test)]
@@ -153,16 +186,22 @@ mod tests {
     fn all_that_is_missing_is_named_at_once_with_the_command_that_brings_it() {
         let error = find_with(&which(&[]), &|_| false).unwrap_err();
         let text = error.to_string();
-        let command = "sudo apt-get install --no-install-recommends prometheus ansible-core git jmeter jmeter-http default-jdk-headless";
+        let command = "sudo apt-get install --no-install-recommends prometheus prometheus-alertmanager ansible-core git jmeter jmeter-http default-jdk-headless";
         assert!(text.contains(command), "{text}");
         assert_eq!(error.exit(), crate::cli::Exit::Missing);
     }
 
     #[test]
     fn a_jmeter_on_path_is_used_and_debians_only_without_one() {
-        let own = find_with(&which(&["prometheus", "java", "jmeter", "git", "ansible-playbook"]), &|_| true).unwrap();
+        let own =
+            find_with(&which(&["prometheus", "alertmanager", "java", "jmeter", "git", "ansible-playbook"]), &|_| true)
+                .unwrap();
         assert_eq!(own.jmeter, JMeter::Own { program: "/nowhere/jmeter".into() });
-        let debian = find_with(&which(&["prometheus", "java", "javac", "git", "ansible-playbook"]), &|_| true).unwrap();
+        let debian = find_with(
+            &which(&["prometheus", "prometheus-alertmanager", "java", "javac", "git", "ansible-playbook"]),
+            &|_| true,
+        )
+        .unwrap();
         assert_eq!(debian.jmeter.program(), Path::new("/nowhere/java"));
     }
 }

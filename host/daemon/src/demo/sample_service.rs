@@ -1,19 +1,19 @@
 //! The service that is deployed: a shopping cart that answers after some milliseconds, and tells Prometheus about it.
 //!
 //! A process of its own in one version, `pilothouse demo-service`. Its metrics have the names that Keptn's default queries
-//! ask for. A version whose name ends in [`FAULTY`] fails every second request.
+//! ask for. A version whose name ends in [`SLOW`] is slow; any other one becomes so by a `POST /degrade`, until it is restarted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Args;
 use serde_json::json;
@@ -22,8 +22,10 @@ use tokio::net::TcpListener;
 use super::error::DemoError;
 use crate::cli::CliError;
 
-/// How the name of a version ends that does not work.
-pub(super) const FAULTY: &str = "-faulty";
+/// How the name of a version ends that is slow.
+pub(super) const SLOW: &str = "-slow";
+/// By how much it is, in milliseconds: over the 300 that are promised, and under the 500 that the load test takes.
+const SLOW_MS: u64 = 330;
 
 /// Upper bounds of the histogram of response times, in milliseconds.
 const BUCKETS_MS: [u64; 8] = [5, 10, 20, 50, 100, 200, 500, 1_000];
@@ -67,6 +69,7 @@ struct SampleService(Arc<Inner>);
 struct Inner {
     version: String,
     requests: AtomicU64,
+    degraded: AtomicBool,
     times: Mutex<Times>,
 }
 
@@ -84,23 +87,25 @@ impl SampleService {
     fn router(self) -> Router {
         Router::new()
             .route("/carts", get(carts))
+            .route("/degrade", post(degrade))
             .route("/health", get(health))
             .route("/metrics", get(metrics))
             .route("/version", get(version))
             .with_state(self)
     }
 
-    /// Returns the status of the next answer.
-    fn status(&self) -> StatusCode {
-        let odd = self.0.requests.load(Ordering::Relaxed) % 2 == 1;
-        if odd && self.0.version.ends_with(FAULTY) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
+    /// Returns by how much each answer is slower than it should be, in milliseconds.
+    fn delay_ms(&self) -> u64 {
+        let slow = self.0.version.ends_with(SLOW) || self.0.degraded.load(Ordering::Relaxed);
+        if slow { SLOW_MS } else { 0 }
     }
 
     /// Takes some time over an answer, and records it.
     async fn answer(&self, status: StatusCode) {
         let started = Instant::now();
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(BASE_MS + STEP_MS * (number % STEPS))).await;
+        let time = BASE_MS + STEP_MS * (number % STEPS) + self.delay_ms();
+        tokio::time::sleep(Duration::from_millis(time)).await;
         let taken_ms = started.elapsed().as_secs_f64() * 1_000.0;
         let mut times = self.0.times.lock().unwrap_or_else(PoisonError::into_inner);
         *times.by_status.entry(status.as_u16()).or_default() += 1;
@@ -132,9 +137,14 @@ impl SampleService {
 }
 
 async fn carts(State(service): State<SampleService>) -> impl IntoResponse {
-    let status = service.status();
-    service.answer(status).await;
-    (status, Json(json!({ "items": [{ "name": "rope", "count": 2 }] })))
+    service.answer(StatusCode::OK).await;
+    Json(json!({ "items": [{ "name": "rope", "count": 2 }] }))
+}
+
+/// Makes the service slow until it is restarted.
+async fn degrade(State(service): State<SampleService>) -> StatusCode {
+    service.0.degraded.store(true, Ordering::Relaxed);
+    StatusCode::NO_CONTENT
 }
 
 async fn health(State(service): State<SampleService>) -> impl IntoResponse {
@@ -165,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_version_fails_every_second_request_and_no_other_does() {
-        for (version, expected) in [("1.0.0", StatusCode::OK), ("1.1.0-faulty", StatusCode::INTERNAL_SERVER_ERROR)] {
+    fn a_slow_version_is_slow_and_another_one_becomes_so() {
+        for (version, expected) in [("1.0.0", 0), ("1.1.0-slow", SLOW_MS)] {
             let service = SampleService(Arc::new(Inner { version: version.to_owned(), ..Inner::default() }));
-            assert_eq!(service.status(), StatusCode::OK);
-            service.0.requests.fetch_add(1, Ordering::Relaxed);
-            assert_eq!(service.status(), expected, "{version}");
+            assert_eq!(service.delay_ms(), expected, "{version}");
+            service.0.degraded.store(true, Ordering::Relaxed);
+            assert_eq!(service.delay_ms(), SLOW_MS, "{version}");
         }
     }
 }

@@ -19,25 +19,32 @@ use super::peers::JMeter;
 const EXAMPLE_CONFIG: &str = include_str!("../../../../examples/config/pilothouse.toml");
 /// The starter that Debian's JMeter needs.
 const JMETER_STARTER: &str = include_str!("../../../../examples/jmeter/JmeterStarter.java");
-/// The event that asks for monitoring.
-pub(super) const MONITORING_CONFIGURE: &str = include_str!("../../../../examples/events/monitoring.configure.json");
 /// The test plan of the sample service.
 pub(super) const SCRIPT: &str = include_str!("../../../../examples/projects/shop/services/carts/jmeter/load.jmx");
 /// How much load there is.
 pub(super) const WORKLOAD: &str =
     include_str!("../../../../examples/projects/shop/services/carts/jmeter/jmeter.conf.yaml");
 /// The example project's files, but for those of its service.
-pub(super) const PROJECT: [(&str, &str); 5] = [
+pub(super) const PROJECT: [(&str, &str); 6] = [
     ("shipyard.yaml", include_str!("../../../../examples/projects/shop/shipyard.yaml")),
     ("jobs.yaml", include_str!("../../../../examples/projects/shop/jobs.yaml")),
     ("inventory.yaml", include_str!("../../../../examples/projects/shop/inventory.yaml")),
     ("deploy.yaml", include_str!("../../../../examples/projects/shop/deploy.yaml")),
     ("rollback.yaml", include_str!("../../../../examples/projects/shop/rollback.yaml")),
+    ("heal.yaml", include_str!("../../../../examples/projects/shop/heal.yaml")),
 ];
 /// Where the indicators of the sample service come from.
 pub(super) const SLI: &str = include_str!("../../../../examples/projects/shop/services/carts/prometheus/sli.yaml");
 /// What is good enough for it.
 pub(super) const SLO: &str = include_str!("../../../../examples/projects/shop/services/carts/slo.yaml");
+/// What is done about its problems.
+pub(super) const REMEDIATION: &str = include_str!("../../../../examples/projects/shop/services/carts/remediation.yaml");
+/// What `quality-gate` is granted.
+pub(super) const QUALITY_GATE_GRANTS: &str = include_str!("../../../../examples/grants/quality-gate.toml");
+/// What `grafana` is granted.
+pub(super) const GRAFANA_GRANTS: &str = include_str!("../../../../examples/grants/grafana.toml");
+/// What `remediation` is granted.
+pub(super) const REMEDIATION_GRANTS: &str = include_str!("../../../../examples/grants/remediation.toml");
 /// What `jmeter` is granted.
 pub(super) const JMETER_GRANTS: &str = include_str!("../../../../examples/grants/jmeter.toml");
 /// What `prometheus` is granted.
@@ -83,7 +90,7 @@ impl Folder {
                 Self { path, temporary: None }
             }
         };
-        for name in ["targets", "rules", "prometheus", "units", "git", "project"] {
+        for name in ["targets", "rules", "prometheus", "alertmanager", "units", "git", "project"] {
             make_folder(&folder.path.join(name))?;
         }
         Ok(folder)
@@ -131,10 +138,12 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), DemoError> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write_prometheus_config(folder: &Folder) -> Result<PathBuf, DemoError> {
+pub(super) fn write_prometheus_config(folder: &Folder, alertmanager: Option<SocketAddr>) -> Result<PathBuf, DemoError> {
     let quoted = |name: &str| Value::from(folder.join(name).display().to_string()).to_string();
+    let alertmanager = alertmanager.map(|address| format!("'{address}'")).unwrap_or_default();
     let text = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
+         alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: [{alertmanager}] }}] }}] }}\n\
          rule_files: [{}]\n\
          scrape_configs:\n\
          - job_name: pilothouse\n  \
@@ -153,6 +162,8 @@ pub(super) struct Peers<'a> {
     pub(super) listen: SocketAddr,
     /// Address of Prometheus.
     pub(super) prometheus: &'a str,
+    /// Address of Grafana.
+    pub(super) grafana: &'a str,
     /// Address of Slack's webhook: a secret.
     pub(super) slack: &'a str,
     /// How JMeter is started.
@@ -168,6 +179,8 @@ pub(super) struct Peers<'a> {
 /// # Errors
 /// A file cannot be written.
 pub(super) fn write_host_config(folder: &Folder, peers: &Peers<'_>) -> Result<PathBuf, DemoError> {
+    let token = folder.join("grafana-token");
+    write_private(&token, super::grafana_stand_in::TOKEN)?;
     let webhook = folder.join("slack-webhook");
     write_private(&webhook, peers.slack)?;
     let starter = folder.join("JmeterStarter.java");
@@ -184,6 +197,14 @@ pub(super) fn write_host_config(folder: &Folder, peers: &Peers<'_>) -> Result<Pa
         table([
             ("prometheus", connection("url", peers.prometheus.into())),
             ("slack-releases", connection("url-file", text(&webhook))),
+            (
+                "grafana",
+                table([
+                    ("url", peers.grafana.into()),
+                    ("auth", "bearer".into()),
+                    ("credential", table([("file", text(&token))])),
+                ]),
+            ),
         ]),
     );
     config.insert(
@@ -271,20 +292,12 @@ fn ansible_template(folder: &Folder, peers: &Peers<'_>) -> toml::Value {
             "parameters",
             table([
                 ("image", parameter("[a-z0-9.:/-]{0,200}", "")),
-                ("playbook", parameter(r"(deploy|rollback)\.yaml", "deploy.yaml")),
+                ("playbook", parameter(r"(deploy|rollback|heal)\.yaml", "deploy.yaml")),
             ]),
         ),
         ("files", table([("pattern", r"[a-z]+\.(yaml|json)".into())])),
         ("limits", table([("timeout", "3m".into())])),
     ])
-}
-
-/// Reads an event of the examples.
-///
-/// # Errors
-/// It is not JSON, which a test rules out.
-pub(super) fn example_event(text: &str) -> Result<Value, DemoError> {
-    serde_json::from_str(text).map_err(|_| DemoError::Wrong("an example event is not JSON".to_owned()))
 }
 
 /// Reads grants of the examples as the API takes them.
@@ -306,6 +319,7 @@ mod tests {
         let peers = Peers {
             listen: ([127, 0, 0, 1], 1).into(),
             prometheus: "http://127.0.0.1:2",
+            grafana: "http://127.0.0.1:6",
             slack: "http://127.0.0.1:3",
             jmeter,
             manager: "http://127.0.0.1:4",
@@ -328,8 +342,10 @@ mod tests {
 
     #[test]
     fn the_examples_can_be_read() {
-        example_event(MONITORING_CONFIGURE).unwrap();
-        for grants in [JMETER_GRANTS, PROMETHEUS_GRANTS, SLACK_GRANTS, JOB_GRANTS, APPROVAL_GRANTS] {
+        let more = [QUALITY_GATE_GRANTS, GRAFANA_GRANTS, REMEDIATION_GRANTS];
+        for grants in
+            [JMETER_GRANTS, PROMETHEUS_GRANTS, SLACK_GRANTS, JOB_GRANTS, APPROVAL_GRANTS].into_iter().chain(more)
+        {
             let grants = example_grants(grants).unwrap();
             serde_json::from_value::<pilothouse_core::grant::Grants>(grants).unwrap();
         }

@@ -14,6 +14,7 @@ use super::api::Api;
 use super::command::{program, without_settings};
 use super::error::DemoError;
 use super::follow::{EventLog, Seen, follow};
+use super::grafana_stand_in::GrafanaStandIn;
 use super::machine::Machine;
 use super::peers::Programs;
 use super::print::Printer;
@@ -55,6 +56,9 @@ pub(super) struct Stage {
     pub(super) folder: Folder,
     pub(super) programs: Programs,
     pub(super) slack: SlackStandIn,
+    pub(super) grafana: GrafanaStandIn,
+    /// Where Prometheus sends its alerts.
+    pub(super) alertmanager: Option<SocketAddr>,
     /// A real channel's webhook, in place of the stand-in.
     pub(super) webhook: Option<String>,
     pub(super) log: EventLog,
@@ -75,7 +79,8 @@ pub(super) struct Stage {
     config: PathBuf,
     listen: Option<SocketAddr>,
     host: Option<Process>,
-    prometheus: Option<Process>,
+    /// Prometheus and Alertmanager.
+    peers: Vec<Process>,
     follower: Option<JoinHandle<()>>,
     release_bot: Option<JoinHandle<()>>,
 }
@@ -89,6 +94,8 @@ impl Stage {
             programs,
             webhook,
             slack: SlackStandIn::default(),
+            grafana: GrafanaStandIn::default(),
+            alertmanager: None,
             log: EventLog::default(),
             services: BTreeMap::new(),
             machine: None,
@@ -101,7 +108,7 @@ impl Stage {
             config: PathBuf::new(),
             listen: None,
             host: None,
-            prometheus: None,
+            peers: Vec::new(),
             follower: None,
             release_bot: None,
         }
@@ -145,9 +152,9 @@ impl Stage {
         self.version("hardening").await.get("requests").and_then(Value::as_u64).unwrap_or_default()
     }
 
-    /// Keeps the process of Prometheus.
-    pub(super) fn set_prometheus(&mut self, prometheus: Process) {
-        self.prometheus = Some(prometheus);
+    /// Keeps the process of a peer until the end.
+    pub(super) fn keep(&mut self, process: Process) {
+        self.peers.push(process);
     }
 
     /// Starts the host for the first time, takes the admin token that it shows, and follows its log from now on.
@@ -287,8 +294,8 @@ impl Stage {
         if let Some(mut host) = self.host.take() {
             host.stop().await;
         }
-        if let Some(mut prometheus) = self.prometheus.take() {
-            prometheus.stop().await;
+        for peer in &mut self.peers {
+            peer.stop().await;
         }
         if let Some(machine) = self.machine.take() {
             machine.stop().await;

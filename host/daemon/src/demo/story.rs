@@ -1,4 +1,4 @@
-//! Everything starts and monitoring is configured; and what follows from each test.
+//! Everything starts; and what follows from each test.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use super::machine::Machine;
 use super::peers::{free_address, start_prometheus};
 use super::project::{self, SERVICE};
 use super::report::{Shown, seconds};
-use super::setup::{self, Peers, example_event, example_grants, write_host_config};
+use super::setup::{self, Peers, example_grants, write_host_config};
 use super::slack_stand_in::WEBHOOK_PATH;
 use super::stage::{Stage, wait};
 
@@ -21,7 +21,8 @@ const REPORTED: &str = "io.prometheus.test.reported.v1";
 /// Longest time of a test: JMeter starts in some seconds and sends requests for ten; machines are slow and shared.
 pub(super) const TEST_SECONDS_MAX: u64 = 150;
 
-/// Starts the machine, the Git server, the stand-in for Slack, Prometheus and the host, and installs the bundled plugins.
+/// Starts the machine, the Git server, the stand-ins for Slack and Grafana, Prometheus and the host, and installs the bundled
+/// plugins.
 pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
     let started = Instant::now();
     let printer = stage.printer.clone();
@@ -37,9 +38,12 @@ pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
     stage.git_url = project::start_git_server(stage).await?;
     printer.note(&format!("an empty Git repository       {}", stage.git_url));
     let slack = slack(stage).await?;
+    let grafana = format!("http://{}", stage.grafana.start().await?);
+    printer.note(&format!("stand-in for Grafana's API    {grafana}"));
     let listen = free_address()?;
-    let prometheus = start_prometheus(&stage.programs.prometheus, &stage.folder, listen)?;
-    stage.set_prometheus(prometheus);
+    stage.alertmanager = Some(free_address()?);
+    let prometheus = start_prometheus(&stage.programs.prometheus, &stage.folder, listen, stage.alertmanager)?;
+    stage.keep(prometheus);
     let url = format!("http://{listen}");
     let api = Api::new(&url, "")?;
     let ready = || async { Ok(api.is_well("/-/ready").await.then_some(())) };
@@ -51,20 +55,37 @@ pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
     let jmeter = stage.programs.jmeter.clone();
     let manager = format!("http://{manager}");
     let services = stage.services.clone();
-    let peers =
-        Peers { listen, prometheus: &url, slack: &slack, jmeter: &jmeter, manager: &manager, services: &services };
+    let peers = Peers {
+        listen,
+        prometheus: &url,
+        grafana: &grafana,
+        slack: &slack,
+        jmeter: &jmeter,
+        manager: &manager,
+        services: &services,
+    };
     let config = write_host_config(&stage.folder, &peers)?;
     stage.start_host(config, listen).await?;
     printer.note(&format!("the host                      http://{listen}"));
 
-    let target = services.get("hardening").map(|url| url.trim_start_matches("http://").to_owned());
-    let monitoring = json!({ "sli": setup::SLI, "slo": setup::SLO, "targets": [target], "alert-for": "1m" });
+    let installed = install_all(stage).await?;
+    Ok(Shown {
+        summary: format!("the host and {} plugins were ready after {} s", installed.len(), seconds(started)),
+        facts: json!({ "host": format!("http://{listen}"), "prometheus": url, "installed": installed }),
+    })
+}
+
+/// Installs the bundled plugins that the story needs; returns what each is granted.
+async fn install_all(stage: &Stage) -> Result<serde_json::Map<String, Value>, DemoError> {
     let load = json!({ "script": setup::SCRIPT, "workload": setup::WORKLOAD, "progress-seconds": 5 });
     let grants = [
         ("job", json!({}), setup::JOB_GRANTS),
         ("jmeter", load, setup::JMETER_GRANTS),
+        ("quality-gate", json!({}), setup::QUALITY_GATE_GRANTS),
         ("approval", json!({}), setup::APPROVAL_GRANTS),
-        ("prometheus", monitoring, setup::PROMETHEUS_GRANTS),
+        ("prometheus", json!({}), setup::PROMETHEUS_GRANTS),
+        ("grafana", json!({}), setup::GRAFANA_GRANTS),
+        ("remediation", json!({}), setup::REMEDIATION_GRANTS),
         ("slack", json!({}), setup::SLACK_GRANTS),
     ];
     let mut installed = serde_json::Map::new();
@@ -73,10 +94,7 @@ pub(super) async fn start(stage: &mut Stage) -> Result<Shown, DemoError> {
         install(stage, name, name, &settings, &grants).await?;
         installed.insert(name.to_owned(), grants);
     }
-    Ok(Shown {
-        summary: format!("the host and {} plugins were ready after {} s", installed.len(), seconds(started)),
-        facts: json!({ "host": format!("http://{listen}"), "prometheus": url, "installed": installed }),
-    })
+    Ok(installed)
 }
 
 /// Returns where messages go: a real channel, or a stand-in that is started.
@@ -124,37 +142,6 @@ fn granted(grants: &Value) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
 }
 
-/// Sends `monitoring.configure`, and looks whether Prometheus has the targets and the rules.
-pub(super) async fn configure(stage: &mut Stage) -> Result<Shown, DemoError> {
-    let event = example_event(setup::MONITORING_CONFIGURE)?;
-    let accepted = stage.send(&event).await?;
-    let seq = seq(&accepted);
-    let finished = stage
-        .wait_for(wait("configure-monitoring.finished", 90, seq), |seen| {
-            seen.text("type") == "sh.keptn.event.configure-monitoring.finished"
-        })
-        .await?;
-    must_pass(&finished)?;
-    let prometheus =
-        stage.prometheus_api.as_ref().ok_or_else(|| DemoError::Wrong("Prometheus does not run".to_owned()))?;
-    let rules = prometheus.get("/api/v1/rules").await?;
-    let groups = rules.pointer("/data/groups").and_then(Value::as_array).into_iter().flatten();
-    let rules = groups.filter_map(|group| group.get("rules")?.as_array()).flatten();
-    let rules: Vec<&str> = rules.filter_map(|rule| rule.get("name")?.as_str()).collect();
-    let targets = prometheus.get("/api/v1/targets?state=active").await?;
-    let targets = targets.pointer("/data/activeTargets").and_then(Value::as_array).into_iter().flatten();
-    let targets: Vec<&str> = targets.filter_map(|target| target.get("scrapeUrl")?.as_str()).collect();
-    if rules.is_empty() || targets.is_empty() {
-        return Err(DemoError::Wrong("Prometheus lists no rules or no targets".to_owned()));
-    }
-    stage.printer.note(&format!("Prometheus scrapes {}", targets.join(", ")));
-    stage.printer.note(&format!("Prometheus has the alert rules {}", rules.join(", ")));
-    Ok(Shown {
-        summary: format!("one event gave Prometheus {} target and {} alert rules", targets.len(), rules.len()),
-        facts: json!({ "rules": rules, "targets": targets, "answer": finished.text("/data/message") }),
-    })
-}
-
 /// Waits for the end of a test, its one report, and the message about it; checks that they belong together.
 ///
 /// # Errors
@@ -181,7 +168,7 @@ pub(super) async fn follow_test(stage: &Stage, id: &str, seq: Option<u64>) -> Re
         let value = value.and_then(Value::as_f64).unwrap_or_default();
         stage.printer.note(&format!("{:<20} {value:.2}", name.unwrap_or_default()));
     }
-    let message = message_about(stage, &report).await?;
+    let message = message_about(stage, &report, "Test passed").await?;
     // All that follows from the test is on disk by now, so what is there once stays once.
     let reports =
         count(stage, &format!("type={REPORTED}&context={}", report.run.as_deref().unwrap_or_default())).await?;
@@ -201,11 +188,11 @@ pub(super) async fn follow_test(stage: &Stage, id: &str, seq: Option<u64>) -> Re
     }))
 }
 
-/// Waits until Slack has the message about an event, and shows it.
+/// Waits until Slack has the message about an event, and shows it: the newest one that has `part` in it.
 ///
 /// # Errors
 /// It was not posted in its time.
-pub(super) async fn message_about(stage: &Stage, event: &Seen) -> Result<Option<String>, DemoError> {
+pub(super) async fn message_about(stage: &Stage, event: &Seen, part: &str) -> Result<Option<String>, DemoError> {
     let path = format!("/v1/deliveries?event={}&installation=slack&state=done", event.seq);
     let api = stage.api()?;
     let posted = || async {
@@ -217,11 +204,9 @@ pub(super) async fn message_about(stage: &Stage, event: &Seen) -> Result<Option<
         stage.printer.note("Slack took the message: look into the channel");
         return Ok(None);
     }
-    let message = stage
-        .slack
-        .messages()
-        .pop()
-        .ok_or_else(|| DemoError::Wrong("the delivery to Slack is done, and Slack has no message".to_owned()))?;
+    let message = stage.slack.messages().into_iter().rev().find(|message| message.contains(part));
+    let missing = || DemoError::Wrong(format!("the delivery to Slack is done, and Slack has no message with `{part}`"));
+    let message = message.ok_or_else(missing)?;
     stage.printer.note("Slack shows:");
     for line in message.lines() {
         stage.printer.note(&format!("  │ {line}"));
