@@ -1,4 +1,5 @@
-//! Everything that a person or CI repeats: `cargo xtask setup | guests | demo | test | crash | fuzz | bench | tidy | dist`.
+//! Everything that a person or CI repeats: `cargo xtask setup | guests | demo | record | test | crash | fuzz | bench | tidy |
+//! dist`.
 //!
 //! This file is the command line only; each subcommand is a module. Nothing here may depend on a crate of the
 //! workspace, because this program is what builds them.
@@ -16,6 +17,7 @@ mod digest;
 mod dist;
 mod fuzz;
 mod guests;
+mod record;
 mod section;
 mod setup;
 mod shell;
@@ -54,6 +56,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Plays the demo and records it in docs/demo.cast, which README shows.
+    Record,
     /// Runs everything that CI runs.
     #[command(visible_alias = "ci")]
     Test,
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Guests { plugins_only: true } => guests::build_plugins(&workspace),
         Command::Guests { plugins_only: false } => guests::build_all(&workspace),
         Command::Demo { arguments } => demo::run(&workspace, &arguments),
+        Command::Record => record::run(&workspace),
         Command::Bench { json, only } => bench::run(&workspace, json.as_deref(), &only),
         Command::Fuzz { seconds, target } => fuzz::run(&workspace, seconds, target.as_deref()),
         Command::Crash { rounds } => crash::run(&workspace, rounds),

@@ -17,6 +17,8 @@ mod bare;
 mod deliver;
 #[path = "../bench/disk.rs"]
 mod disk;
+#[path = "../bench/gate.rs"]
+mod gate;
 #[path = "../bench/hostile.rs"]
 mod hostile;
 #[path = "../bench/ingest.rs"]
@@ -39,10 +41,23 @@ mod scale;
 mod sequence;
 #[path = "../bench/stats.rs"]
 mod stats;
+#[path = "../bench/story.rs"]
+mod story;
 
 /// The sections, in the order in which they run.
-const SECTIONS: [&str; 9] =
-    ["sandbox", "ingest", "delivery", "scale", "large", "backlog", "hostile", "sequence", "sequence-latency"];
+const SECTIONS: [&str; 11] = [
+    "sandbox",
+    "ingest",
+    "delivery",
+    "scale",
+    "large",
+    "backlog",
+    "hostile",
+    "sequence",
+    "sequence-latency",
+    "gate",
+    "story",
+];
 
 /// What was asked for.
 struct Arguments {
@@ -107,6 +122,8 @@ async fn run() -> Result<()> {
             "backlog" => large::backlog(&mut report, work).await,
             "sequence" => sequence::run(&mut report, work).await,
             "sequence-latency" => sequence::latency(&mut report, work).await,
+            "gate" => gate::run(&mut report, work).await,
+            "story" => story::run(&mut report, work).await,
             _ => hostile::run(&mut report, work).await,
         }
         .with_context(|| format!("section `{section}`"))?;

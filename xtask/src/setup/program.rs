@@ -62,7 +62,7 @@ const NEEDS: [Need; 16] = [
         "serves and clones the upstreams of projects, and lists the files that tidy reads",
     ),
     need(
-        Test,
+        Demo,
         Program(&["prometheus-alertmanager", "alertmanager"]),
         "prometheus-alertmanager",
         "takes the alerts of generated rules",

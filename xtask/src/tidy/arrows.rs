@@ -52,6 +52,8 @@ const CRATES: [Crate; 10] = [
             "pilothouse-runtime",
             "pilothouse-store",
             "pilothouse-testing",
+            // Natively, to compare with.
+            "plugin-jmeter",
         ],
         never: &[],
     },

@@ -63,7 +63,8 @@ pub(super) async fn delivery(stage: &mut Stage) -> Result<Shown, DemoError> {
                 .to_owned(),
         facts: json!({
             "tasks": tasks(stage, &run), "test": report, "evaluation": judged.event.pointer("/data/evaluation"),
-            "evaluation-message": message, "marks": stage.grafana.marks(), "approved-by": approval.event.pointer("/data/approval"),
+            "evaluation-message": message,
+            "gate-to-slack-seconds": story::slack_after(stage, &judged, "Evaluation passed"), "marks": stage.grafana.marks(), "approved-by": approval.event.pointer("/data/approval"),
             "versions": versions(stage).await, "exit": ended.code, "timeline": ended.lines,
         }),
     })

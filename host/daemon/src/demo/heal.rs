@@ -86,6 +86,10 @@ async fn follow(stage: &Stage, begun: Instant) -> Result<Shown, DemoError> {
     let chosen =
         stage.wait_for(wait("the action", 30, Some(alert.seq)), in_run("sh.keptn.event.get-action.finished")).await?;
     stage.printer.note(chosen.text("/data/message"));
+    let begun_action = in_run("sh.keptn.event.action.triggered");
+    let begun_action = stage.wait_for(wait("the action to begin", 30, Some(alert.seq)), begun_action).await?;
+    let alert_to_action =
+        story::millis(&begun_action).zip(story::millis(&alert)).map(|(to, from)| (to - from) as f64 / 1_000.0);
     let acted = stage.wait_for(wait("Ansible", 90, Some(alert.seq)), in_run("sh.keptn.event.action.finished")).await?;
     stage.printer.note(&format!("Ansible: {}", acted.text("/data/message")));
     let resolved = in_run("io.prometheus.alert.resolved.v1");
@@ -113,7 +117,7 @@ async fn follow(stage: &Stage, begun: Instant) -> Result<Shown, DemoError> {
         summary: format!("{SERVICE} was healed {} s after it had become slow, and nobody did anything", seconds(begun)),
         facts: json!({
             "problem": view, "chosen": chosen.text("/data/message"), "report": report, "slack": message,
-            "action": acted.text("/data/message"), "shown": problem.lines().collect::<Vec<_>>(),
+            "alert-to-action-seconds": alert_to_action, "action": acted.text("/data/message"), "shown": problem.lines().collect::<Vec<_>>(),
         }),
     })
 }

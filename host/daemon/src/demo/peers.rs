@@ -151,6 +151,8 @@ pub(super) fn start_prometheus(
     command.arg(format!("--config.file={}", config.display()));
     command.arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()));
     command.arg(format!("--web.listen-address={listen}"));
+    // Without it, links have the name of the machine.
+    command.arg(format!("--web.external-url=http://{listen}"));
     command.arg("--web.enable-lifecycle");
     Process::start("Prometheus", &mut command, &folder.join("prometheus.log"))
 }

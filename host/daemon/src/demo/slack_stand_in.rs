@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::error::DemoError;
+use crate::engine::clock::{Clock as _, SystemClock};
 
 /// The path of the webhook, of the form that Slack's have.
 pub(super) const WEBHOOK_PATH: &str = "/services/T0DEMO/B0DEMO/demo";
@@ -23,7 +24,7 @@ const MESSAGES_MAX: usize = 1_000;
 
 /// The stand-in; cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct SlackStandIn(Arc<Mutex<Vec<String>>>);
+pub(super) struct SlackStandIn(Arc<Mutex<Vec<(i64, String)>>>);
 
 impl SlackStandIn {
     /// Starts it on a free port, and returns its address.
@@ -38,8 +39,9 @@ impl SlackStandIn {
         Ok(address)
     }
 
-    /// Returns the messages that it got, as the lines that a person would read.
-    pub(super) fn messages(&self) -> Vec<String> {
+    /// Returns the messages that it got, as the lines that a person would read, each with when it came, in
+    /// milliseconds since 1970.
+    pub(super) fn messages(&self) -> Vec<(i64, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -51,7 +53,7 @@ async fn receive(State(slack): State<SlackStandIn>, headers: HeaderMap, body: By
         Ok(message) => {
             let mut messages = slack.0.lock().unwrap_or_else(PoisonError::into_inner);
             if messages.len() < MESSAGES_MAX {
-                messages.push(message);
+                messages.push((SystemClock.now().as_millis(), message));
             }
             (StatusCode::OK, "ok")
         }

@@ -204,14 +204,25 @@ pub(super) async fn message_about(stage: &Stage, event: &Seen, part: &str) -> Re
         stage.printer.note("Slack took the message: look into the channel");
         return Ok(None);
     }
-    let message = stage.slack.messages().into_iter().rev().find(|message| message.contains(part));
+    let message = stage.slack.messages().into_iter().rev().find(|(_, message)| message.contains(part));
     let missing = || DemoError::Wrong(format!("the delivery to Slack is done, and Slack has no message with `{part}`"));
-    let message = message.ok_or_else(missing)?;
+    let (_, message) = message.ok_or_else(missing)?;
     stage.printer.note("Slack shows:");
     for line in message.lines() {
         stage.printer.note(&format!("  │ {line}"));
     }
     Ok(Some(message))
+}
+
+/// Returns how long after an event Slack had the newest message with `part` in it, in seconds; for a stand-in alone.
+pub(super) fn slack_after(stage: &Stage, event: &Seen, part: &str) -> Option<f64> {
+    let (came, _) = stage.slack.messages().into_iter().rev().find(|(_, message)| message.contains(part))?;
+    Some((came - millis(event)?) as f64 / 1_000.0)
+}
+
+/// Returns when an event was made, in milliseconds since 1970.
+pub(super) fn millis(event: &Seen) -> Option<i64> {
+    pilothouse_core::time::Timestamp::parse_rfc3339(event.text("time")).map(pilothouse_core::time::Timestamp::as_millis)
 }
 
 /// Counts the events of a listing.
