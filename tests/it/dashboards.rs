@@ -22,7 +22,7 @@ async fn with_dashboard() -> (Monitoring, Grafana) {
     std::fs::write(&token, TOKEN).unwrap();
     let grants = include_str!("../../examples/grants/grafana.toml");
     let monitoring =
-        Monitoring::start_with(&config(&grafana, &token), &[("grafana", grants)]).await.monitored(600).await;
+        Monitoring::start_with(&config(&grafana, &token), &[("grafana", grants)], &[]).await.monitored(600).await;
     (monitoring, grafana)
 }
 

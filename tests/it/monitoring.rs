@@ -60,11 +60,11 @@ pub(crate) struct Monitoring {
 
 impl Monitoring {
     pub(crate) async fn start() -> Self {
-        Self::start_with("", &[]).await
+        Self::start_with("", &[], &[]).await
     }
 
     /// Starts with more configuration and more plugins, each with its grants.
-    pub(crate) async fn start_with(config: &str, more: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_with(config: &str, more: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
         let more_config = config;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -88,7 +88,8 @@ impl Monitoring {
         );
         std::fs::write(path.join("pilothouse.toml"), toml).unwrap();
         let config = path.join("pilothouse.toml");
-        let program = Program::start(path, &[("PILOTHOUSE_CONFIG", config.to_str().unwrap())]);
+        let named = [("PILOTHOUSE_CONFIG", config.to_str().unwrap())];
+        let program = Program::start(path, &[&named[..], settings].concat());
         let step = Arc::new(AtomicU64::new(3));
         let this = Self { folder, program, prometheus, target: service(Arc::clone(&step)).await, step, alertmanager };
         let usual = [
@@ -274,6 +275,17 @@ async fn what_is_not_in_step_says_so_and_is_put_right() {
     monitoring.until("all is well again", async || monitoring.status().0 == 0).await;
     let (code, _, err) = monitoring.program.cli(monitoring.path(), &["monitoring", "status", "--project", "nobody"]);
     assert!(code != 0 && err.contains("nobody"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_edit_is_put_back_without_a_commit_or_a_command() {
+    let monitoring = Monitoring::start_with("", &[], &[("PILOTHOUSE_TOOLS_CHECK", "1s")]).await.monitored(300).await;
+    let rules = monitoring.path().join("rules/shop.cart.rules.yml");
+    let good = std::fs::read_to_string(&rules).unwrap();
+    std::fs::write(&rules, good.replace(">= 300", ">= 9000")).unwrap();
+    let text = || std::fs::read_to_string(&rules).unwrap();
+    monitoring.until("the rules as they should be", async || text().contains(">= 300")).await;
+    assert!(!text().contains("9000"));
 }
 
 impl Monitoring {

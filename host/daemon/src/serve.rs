@@ -193,6 +193,7 @@ impl Host {
             recovery.announce_all().await;
             project::upstream::worker::run(recovery, stop).await;
         });
+        tokio::spawn(project::in_step::run(projects.clone(), config.tools_check.0, background.clone()));
         let tokens = Arc::new(Tokens::open(Arc::clone(&store), Arc::clone(&clock)).await?);
         let first_token = tokens.ensure_admin().await?;
         let (stopping, stopping_rx) = watch::channel(false);

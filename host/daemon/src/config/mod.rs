@@ -68,6 +68,9 @@ pub struct Config {
     /// How long a link to a report opens it without a token.
     #[schemars(with = "String")]
     pub report_link_age: Span,
+    /// How often the tools are compared with the files of all projects, so that hand edits are put back or reported without a commit; 0s means never.
+    #[schemars(with = "String")]
+    pub tools_check: Span,
     /// Form of the log on standard error: `text` for people, `json` for machines.
     pub log_format: LogFormat,
     /// Bounds of what clients may send.
@@ -100,6 +103,7 @@ impl Default for Config {
             secrets_key_file: None,
             public_url: None,
             report_link_age: days(30),
+            tools_check: seconds(3_600),
             log_format: LogFormat::default(),
             limits: Limits::default(),
             retention: Retention::default(),

@@ -1,16 +1,21 @@
 //! What tools have of a project: asked of the plugins that keep them in step, by the task `sync-monitoring`.
 
+use pilothouse_core::Event;
+use pilothouse_core::event::{EventBuilder, EventError};
+use pilothouse_core::keptn::{COMMIT_EXTENSION, RUN_EXTENSION};
+use pilothouse_core::time::Timestamp;
 use pilothouse_store::{EventFilter, StoreError};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::Engine;
 
 /// The task that brings tools in step with a project, or says where they are not.
 pub const SYNC_TASK: &str = "sync-monitoring";
 /// The event that asks for it.
-pub const SYNC_TRIGGERED: &str = "sh.keptn.event.sync-monitoring.triggered";
+const SYNC_TRIGGERED: &str = "sh.keptn.event.sync-monitoring.triggered";
 /// An executor's answer.
 const SYNC_FINISHED: &str = "sh.keptn.event.sync-monitoring.finished";
 /// Most executors whose answers are read: one for each tool.
@@ -37,7 +42,41 @@ pub struct MonitoringView {
     pub items: Vec<Value>,
 }
 
+/// Makes the event that asks the plugins which keep tools in step with a project to look (`mode` is `check`), or to bring them in
+/// step (`sync`). What is written names `commit`.
+///
+/// # Errors
+/// A name makes no valid event.
+pub fn sync_event(
+    id: &str,
+    source: &str,
+    project: &str,
+    mode: &str,
+    commit: Option<&str>,
+    now: Timestamp,
+) -> Result<Event, EventError> {
+    let data = json!({ "project": project, "sync-monitoring": { "mode": mode } });
+    let event = EventBuilder::new(id, source, SYNC_TRIGGERED)
+        .time(Some(now.to_string()))
+        .extension_str(RUN_EXTENSION, Uuid::new_v4().to_string())
+        .json(&data);
+    match commit {
+        Some(commit) => event.extension_str(COMMIT_EXTENSION, commit),
+        None => event,
+    }
+    .build()
+}
+
 impl Engine {
+    /// Tells whether a plugin keeps tools in step with projects.
+    pub fn keeps_in_step(&self) -> bool {
+        let snapshot = self.0.snapshot.load();
+        let does = |it: &super::installation::Installation| {
+            it.manifest.tasks.iter().any(|task| task.name.as_str() == SYNC_TASK)
+        };
+        snapshot.installations.values().any(|it| does(it))
+    }
+
     /// Returns what a task `sync-monitoring` has come to so far; `None` if there is none.
     ///
     /// # Errors

@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use pilothouse_core::event::EventBuilder;
-use pilothouse_core::keptn::{COMMIT_EXTENSION, RUN_EXTENSION};
 use pilothouse_core::right::{Reach, Right};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,7 +16,7 @@ use super::problem::Problem;
 use super::query::JsonBody;
 use super::sequences::API_SOURCE;
 use crate::auth::Identity;
-use crate::engine::monitoring::{MonitoringView, SYNC_TRIGGERED};
+use crate::engine::monitoring::{MonitoringView, sync_event};
 use crate::engine::view::Sender;
 
 /// Whether differences are written or only told.
@@ -55,18 +53,9 @@ pub(super) async fn sync(
     let project = identity.project(Right::Task, &body.project)?;
     let found = state.projects().get(&project).await?;
     let id = Uuid::new_v4().to_string();
-    let data = json!({ "project": found.name, "sync-monitoring": { "mode": body.mode } });
-    let event = EventBuilder::new(&id, API_SOURCE, SYNC_TRIGGERED)
-        .time(Some(state.clock().now().to_string()))
-        .extension_str(RUN_EXTENSION, Uuid::new_v4().to_string())
-        .json(&data);
-    // What is written names its commit.
-    let event = match &found.commit {
-        Some(commit) => event.extension_str(COMMIT_EXTENSION, commit),
-        None => event,
-    };
-    let event = event
-        .build()
+    let (mode, now) = (json!(body.mode), state.clock().now());
+    let mode = mode.as_str().unwrap_or("sync");
+    let event = sync_event(&id, API_SOURCE, &found.name, mode, found.commit.as_deref(), now)
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "event-invalid", error.to_string()))?;
     let sender = Sender {
         may_send: Reach::Projects(BTreeSet::new()),

@@ -10,6 +10,7 @@ mod announce;
 mod check;
 mod error;
 mod event;
+pub mod in_step;
 pub(crate) mod row;
 pub mod shipyards;
 pub mod update;
