@@ -138,6 +138,23 @@ async fn slack_that_is_away_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn slack_that_never_answers_is_given_up_and_others_are_served_meanwhile() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}{WEBHOOK}", silent.local_addr().unwrap());
+    let connections = [("slack-releases".to_owned(), (url, Vec::new()))].into();
+    let host = Host::start(Options { connections, ..Options::default() }).await.unwrap();
+    let grants = "connections = { slack = \"slack-releases\" }\n[limits]\nattempts = 2\ntimeout = \"1s\"\n";
+    host.install_file(&plugins().join("slack.wasm"), "slack", grants, json!({})).await.unwrap();
+    host.install("echo", "", json!({})).await.unwrap();
+    let seq = host.send(event("r1", "io.prometheus.test.reported.v1", &report()).unwrap()).await.unwrap().seq;
+    host.send(event("e1", "com.example.said.v1", &json!("still here")).unwrap()).await.unwrap();
+    host.wait_for("com.example.echoed.v1", |_| true).await.unwrap();
+    let row = host.wait_delivery(seq, DeliveryState::Dead).await.unwrap();
+    assert_eq!((row.failure, row.attempts), (Some(FailureKind::Timeout), 2), "{row:?}");
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_is_gone_makes_a_dead_letter_that_says_what_to_do() {
     let (row, asked) = reported(&report(), &[(404, None, "no_service")], DeliveryState::Dead).await;
     assert_eq!((row.failure, row.attempts), (Some(FailureKind::Reject), 1), "{row:?}");
