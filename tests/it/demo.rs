@@ -81,6 +81,7 @@ fn delivered(delivery: &Value, shown: &str) {
     assert!(test["indicators"].as_array().unwrap().iter().all(|it| it["success"] == true), "{test}");
     assert!(test["slack"].as_str().unwrap().contains("carts in shop/hardening"), "{test}");
     assert!(shown.contains("│ ✅ Test passed: carts in shop/hardening"), "{shown}");
+    assert_eq!(test["report"], "Test of carts in shop/hardening", "its report opens by the link in the event");
     assert!(shown.contains("because of #"), "{shown}");
     let criteria = delivery["evaluation"]["indicatorResults"][0]["passTargets"][0]["criteria"].as_str();
     assert_eq!(criteria, Some("<300"), "the gate has the limit that was pushed: {delivery}");

@@ -244,11 +244,13 @@ async fn output_escape_stays_inside_its_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burglar_gets_nothing_and_its_log_says_what_would_grant_each() {
     let host = Host::start(Options::default()).await.unwrap();
+    // Somebody else's settings, which it must not see.
+    host.install("fragile", "", json!({ "mended": true })).await.unwrap();
     host.install("burglar", "", json!({})).await.unwrap();
     let seq = host.send(event("b1", "com.example.burglary.tried.v1", &json!({})).unwrap()).await.unwrap().seq;
     let told = host.wait_for("com.example.burglary.reported.v1", |_| true).await.unwrap();
     let attempts = data(&told)["attempts"].clone();
-    assert_eq!(attempts.as_array().unwrap().len(), 5);
+    assert_eq!(attempts.as_array().unwrap().len(), 6);
     assert!(!attempts.to_string().contains("GOT IN"), "{attempts}");
     let row = host.wait_delivery(seq, DeliveryState::Done).await.unwrap();
     let log = host.log_of(&row).await.unwrap();

@@ -4,7 +4,7 @@
 
 use pilothouse_sdk::http::Request;
 use pilothouse_sdk::resources::{self, Level};
-use pilothouse_sdk::{Context, Event, Failure, Handler, Outcome, event_log, key_value};
+use pilothouse_sdk::{Context, Event, Failure, Handler, Outcome, event_log, key_value, settings};
 
 struct Guest;
 
@@ -14,6 +14,13 @@ fn denied<T: std::fmt::Debug, E: std::fmt::Display>(result: Result<T, E>) -> Str
         Ok(got) => format!("GOT IN: {got:?}"),
         Err(error) => error.to_string(),
     }
+}
+
+/// What it can see of settings: its own.
+fn another() -> Result<serde_json::Value, String> {
+    let seen: serde_json::Value = settings().map_err(|failure| format!("{failure:?}"))?;
+    let own = seen.as_object().is_none_or(serde_json::Map::is_empty);
+    if own { Err("it sees its own settings alone, and no grant opens another's".to_owned()) } else { Ok(seen) }
 }
 
 impl Handler for Guest {
@@ -33,6 +40,8 @@ impl Handler for Guest {
             ("read the project's files", denied(resources::read(Level::Project, "shipyard.yaml"))),
             ("read earlier events", denied(event_log::events(&event_log::Query::default(), None, 1))),
             ("keep something", denied(key_value::set("loot", "x"))),
+            // No grant opens another's: what it sees is its own, of which there are none.
+            ("read another's settings", denied(another())),
         ];
         let told = attempts.iter().map(|(what, came)| serde_json::json!({ "attempt": what, "denied": came }));
         let told = serde_json::json!({ "attempts": told.collect::<Vec<_>>() });

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::command::{run, show};
 use super::error::DemoError;
@@ -108,7 +108,7 @@ async fn follow(stage: &Stage, begun: Instant) -> Result<Shown, DemoError> {
         )));
     }
     let message = story::message_about(stage, &judged, "Evaluation passed").await?;
-    let report = opened(judged.text("/data/evaluation/reportUrl")).await?;
+    let report = story::opened(judged.text("/data/evaluation/reportUrl")).await?;
     stage.printer.note("the report opens by its link, without a token");
     let admin = stage.admin().to_owned();
     let problem = show(stage, &admin, &["problem", "get", &run]).await?;
@@ -120,18 +120,4 @@ async fn follow(stage: &Stage, begun: Instant) -> Result<Shown, DemoError> {
             "alert-to-action-seconds": alert_to_action, "action": acted.text("/data/message"), "shown": problem.lines().collect::<Vec<_>>(),
         }),
     })
-}
-
-/// Opens a report by its link; returns its title.
-async fn opened(url: &str) -> Result<Value, DemoError> {
-    let wrong = |why: String| DemoError::Wrong(format!("the report at `{url}` does not open: {why}"));
-    let client = crate::client::http_client().map_err(|error| wrong(error.to_string()))?;
-    let answer = client.get(url).send().await.map_err(|error| wrong(error.to_string()))?;
-    let status = answer.status();
-    let page = answer.text().await.map_err(|error| wrong(error.to_string()))?;
-    let title = page.split_once("<h1>").and_then(|(_, rest)| Some(rest.split_once("</h1>")?.0.to_owned()));
-    match title {
-        Some(title) if status.is_success() && page.contains("<svg") => Ok(title.into()),
-        _ => Err(wrong(format!("status {status}"))),
-    }
 }

@@ -169,6 +169,7 @@ pub(super) async fn follow_test(stage: &Stage, id: &str, seq: Option<u64>) -> Re
         stage.printer.note(&format!("{:<20} {value:.2}", name.unwrap_or_default()));
     }
     let message = message_about(stage, &report, "Test passed").await?;
+    let opened = opened(finished.text("/data/test/reportUrl")).await?;
     // All that follows from the test is on disk by now, so what is there once stays once.
     let reports =
         count(stage, &format!("type={REPORTED}&context={}", report.run.as_deref().unwrap_or_default())).await?;
@@ -185,6 +186,7 @@ pub(super) async fn follow_test(stage: &Stage, id: &str, seq: Option<u64>) -> Re
         "reports": reports,
         "finished": ends,
         "slack": message,
+        "report": opened,
     }))
 }
 
@@ -212,6 +214,20 @@ pub(super) async fn message_about(stage: &Stage, event: &Seen, part: &str) -> Re
         stage.printer.note(&format!("  │ {line}"));
     }
     Ok(Some(message))
+}
+
+/// Opens a report by its link; returns its title.
+pub(super) async fn opened(url: &str) -> Result<Value, DemoError> {
+    let wrong = |why: String| DemoError::Wrong(format!("the report at `{url}` does not open: {why}"));
+    let client = crate::client::http_client().map_err(|error| wrong(error.to_string()))?;
+    let answer = client.get(url).send().await.map_err(|error| wrong(error.to_string()))?;
+    let status = answer.status();
+    let page = answer.text().await.map_err(|error| wrong(error.to_string()))?;
+    let title = page.split_once("<h1>").and_then(|(_, rest)| Some(rest.split_once("</h1>")?.0.to_owned()));
+    match title {
+        Some(title) if status.is_success() && page.contains("<svg") => Ok(title.into()),
+        _ => Err(wrong(format!("status {status}"))),
+    }
 }
 
 /// Returns how long after an event Slack had the newest message with `part` in it, in seconds; for a stand-in alone.
