@@ -130,6 +130,25 @@ async fn nothing_more_is_done_once_the_problem_is_resolved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_approval_before_the_action_decides_whether_anything_is_done() {
+    let host = host(json!({})).await;
+    let with_approval = SHIPYARD.replace("{name: get-action}, ", "{name: get-action}, {name: approval}, ");
+    host.write("shop", "shipyard.yaml", &with_approval).await.unwrap();
+    for (run, decision, actions) in [("r1", "fail", 0), ("r2", "pass", 1)] {
+        let event = EventBuilder::new(run, "/test", "sh.keptn.event.production.remediation.triggered")
+            .extension_str("shkeptncontext", run)
+            .json(&json!({ "project": "shop", "stage": "production", "service": "cart",
+                "labels": { "approval": decision, "heals": "scaling" }, "problem": { "rootCause": "ResponseTime" } }))
+            .build()
+            .unwrap();
+        host.send(event).await.unwrap();
+        assert_eq!(ended(&host, run, 1).await[0]["result"], decision, "{run}");
+        let taken = host.events_of("sh.keptn.event.action.triggered").await.unwrap();
+        assert_eq!(taken.iter().filter(|row| row.run.as_deref() == Some(run)).count(), actions, "{run}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_problem_that_keeps_coming_back_does_not_act_without_end() {
     let host = host(json!({ "actions-per-hour": 2 })).await;
     problem(&host, "r1", "scaling").await;
