@@ -92,6 +92,14 @@ async fn the_actions_are_taken_one_after_the_other_until_one_helps() {
     let done: Vec<(&str, Option<&str>)> =
         view.actions.iter().map(|it| (it.action.as_str(), it.evaluation.as_deref())).collect();
     assert_eq!(done, [("scaling", Some("fail")), ("toggle-feature", Some("fail")), ("restart", Some("pass"))]);
+    // Another project's event in the same run says nothing of this problem.
+    let foreign = EventBuilder::new("foreign", "/test", "sh.keptn.event.production.remediation.finished")
+        .extension_str("shkeptncontext", "r1")
+        .json(&json!({ "project": "other", "stage": "production", "service": "cart", "result": "fail", "message": "theirs" }))
+        .build()
+        .unwrap();
+    host.send(foreign).await.unwrap();
+    assert_eq!(host.engine.problem("r1").await.unwrap().unwrap().message, view.message);
     let list = host.engine.problems(&Default::default(), Some("resolved"), None, 50, |_| true).await.unwrap();
     assert_eq!(list.items.len(), 1, "three remediations are one problem: {list:?}");
 }

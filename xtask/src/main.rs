@@ -76,7 +76,7 @@ enum Command {
         #[arg(long)]
         target: Option<String>,
     },
-    /// Measures what docs/performance.md records, in release; about twelve minutes after the build.
+    /// Measures what docs/performance.md records, in release; about twenty-five minutes after the build.
     Bench {
         /// Where the rows go; target/bench.json when absent.
         #[arg(long)]

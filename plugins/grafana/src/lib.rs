@@ -9,6 +9,8 @@ pub mod project;
 pub mod run;
 pub mod sync;
 
+use pilothouse_sdk::files::in_step;
+use pilothouse_sdk::files::result::TaskResult;
 use pilothouse_sdk::{Cause, Context, Event, Failure, Finished, Handler, Outcome, Task, reject, settings};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -74,31 +76,22 @@ fn answer(ctx: &Context, task: &Task, event: &Event, settings: &Settings) -> Res
         return Ok(Outcome::pending());
     }
     let data: Value = event.json()?;
-    let mode = match data.pointer("/sync-monitoring/mode").and_then(Value::as_str) {
-        None | Some("sync") => Mode::Sync,
-        Some("check") => Mode::Check,
-        Some(other) => {
-            let message = format!("`sync-monitoring.mode` is `{other}`; write `sync` or `check`");
-            return Ok(Outcome::finished(Finished::errored(message)));
-        }
+    let mode = match Mode::read(&data) {
+        Ok(mode) => mode,
+        Err(message) => return Ok(Outcome::finished(Finished::errored(message))),
     };
     let report = sync::run(&project_in_hand(ctx)?, settings, mode, ctx.commit().as_deref())?;
     Ok(Outcome::finished(finished(&report, mode)))
 }
 
 fn finished(report: &Report, mode: Mode) -> Finished {
-    let of = |state: State| report.items.iter().filter(|item| item.state == state).count();
-    let words =
-        [(State::InStep, "in step"), (State::Behind, "behind"), (State::Drifted, "drifted"), (State::Failed, "failed")];
-    let told = words.into_iter().filter(|(state, _)| *state == State::InStep || of(*state) > 0);
-    let told: Vec<String> = told.map(|(state, word)| format!("{} {word}", of(state))).collect();
-    let message = format!("dashboards: {}", told.join(", "));
-    let finished = if mode == Mode::Sync && of(State::Failed) > 0 {
-        Finished::fail(message)
-    } else if of(State::InStep) < report.items.len() {
-        Finished::warning(message)
-    } else {
-        Finished::pass(message)
+    let items: Vec<(State, &str)> = report.items.iter().map(|item| (item.state, item.reason.as_str())).collect();
+    let (result, message) = in_step::told(&items, mode);
+    let message = format!("dashboards: {message}");
+    let finished = match result {
+        TaskResult::Pass => Finished::pass(message),
+        TaskResult::Warning => Finished::warning(message),
+        TaskResult::Fail => Finished::fail(message),
     };
     finished.output(&json!({ "type": "grafana", "items": report.items }))
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+pub use pilothouse_sdk::files::in_step::{Mode, State};
 use pilothouse_sdk::files::monitoring::HandEdits;
 use pilothouse_sdk::resources::{self, Change};
 use pilothouse_sdk::{Failure, key_value, log, reject};
@@ -17,29 +18,6 @@ use crate::{Settings, api, dashboard, project};
 const KNOWN: &str = "dashboards";
 /// Where a dashboard's JSON lies in the folder of its service.
 const FILE: &str = "grafana/dashboard.json";
-
-/// Whether differences are written or only told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Write them.
-    Sync,
-    /// Tell them.
-    Check,
-}
-
-/// How Grafana stands to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// It has what the files say.
-    InStep,
-    /// It has what an earlier commit said.
-    Behind,
-    /// Somebody changed or removed the dashboard by hand.
-    Drifted,
-    /// Nothing could be generated, or Grafana refused it.
-    Failed,
-}
 
 /// One service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -20,8 +20,9 @@ pub mod sync;
 pub mod targets;
 pub mod tools;
 
-use pilothouse_sdk::files::query;
+use pilothouse_sdk::files::result::TaskResult;
 use pilothouse_sdk::files::shipyard::SHIPYARD_FILE;
+use pilothouse_sdk::files::{in_step, query};
 use pilothouse_sdk::resources::Level;
 use pilothouse_sdk::{
     Cause, Context, Event, Failure, Finished, Handler, Outcome, Problem, Received, Request, Task, log, reject, settings,
@@ -119,13 +120,9 @@ fn sync_monitoring(
     settings: &Settings,
     tools: &impl Tools,
 ) -> Result<Outcome, Failure> {
-    let mode = match data.pointer("/sync-monitoring/mode").and_then(Value::as_str) {
-        None | Some("sync") => Mode::Sync,
-        Some("check") => Mode::Check,
-        Some(other) => {
-            let message = format!("`sync-monitoring.mode` is `{other}`; write `sync` or `check`");
-            return Ok(Outcome::finished(Finished::errored(message)));
-        }
+    let mode = match Mode::read(data) {
+        Ok(mode) => mode,
+        Err(message) => return Ok(Outcome::finished(Finished::errored(message))),
     };
     answer(ctx, task, settings, tools, mode)
 }
@@ -151,20 +148,12 @@ fn answer(ctx: &Context, task: &Task, settings: &Settings, tools: &impl Tools, m
             tools.keep(&key, None)?;
         }
     }
-    let count = |state: State| report.items.iter().filter(|item| item.state == state).count();
-    let of =
-        [(State::InStep, "in step"), (State::Behind, "behind"), (State::Drifted, "drifted"), (State::Failed, "failed")];
-    let told: Vec<String> = of
-        .into_iter()
-        .filter(|(state, _)| *state == State::InStep || count(*state) > 0)
-        .map(|(state, word)| format!("{} {word}", count(state)))
-        .collect();
-    let reasons = report.items.iter().filter(|item| item.state == State::Failed).map(|item| item.reason.as_str());
-    let message = [vec![told.join(", ")], reasons.map(str::to_owned).take(3).collect()].concat().join(". ");
-    let finished = match mode {
-        Mode::Sync if count(State::Failed) > 0 => Finished::fail(message),
-        _ if count(State::InStep) < report.items.len() => Finished::warning(message),
-        _ => Finished::pass(message),
+    let items: Vec<(State, &str)> = report.items.iter().map(|item| (item.state, item.reason.as_str())).collect();
+    let (result, message) = in_step::told(&items, mode);
+    let finished = match result {
+        TaskResult::Pass => Finished::pass(message),
+        TaskResult::Warning => Finished::warning(message),
+        TaskResult::Fail => Finished::fail(message),
     };
     Ok(Outcome::finished(finished.output(&json!({ "type": "prometheus", "items": report.items }))))
 }

@@ -8,6 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use pilothouse_sdk::Failure;
+pub use pilothouse_sdk::files::in_step::{Mode, State};
 use pilothouse_sdk::files::monitoring::HandEdits;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,29 +20,6 @@ use crate::rules::{RulesFile, Skipped};
 use crate::targets;
 use crate::tools::{Found, RULES_DIRECTORY, TARGETS_DIRECTORY, ToWrite, Tools};
 use pilothouse_sdk::files::place::Place;
-
-/// Whether differences are written or only told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Write them.
-    Sync,
-    /// Tell them.
-    Check,
-}
-
-/// How Prometheus stands to a service in a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// It has what the files say.
-    InStep,
-    /// It has what an earlier commit said.
-    Behind,
-    /// Somebody changed a generated file by hand.
-    Drifted,
-    /// Nothing could be generated, or Prometheus refused it.
-    Failed,
-}
 
 /// One service in one stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -12,6 +12,7 @@
 pub mod criterion;
 pub mod evaluation;
 pub mod gate;
+pub mod in_step;
 pub mod jobs;
 mod member;
 pub mod monitoring;

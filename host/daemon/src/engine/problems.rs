@@ -173,7 +173,8 @@ fn read(id: &str, events: &[EventRow]) -> Option<ProblemView> {
     let first = events.iter().find(|row| is_remediation(row.event.ty(), "triggered"))?;
     let mut view = begin(id, first);
     let mut result = None;
-    for row in events {
+    // Whoever sends an event chooses its run: what belongs elsewhere is none of this problem's.
+    for row in events.iter().filter(|row| row.place == first.place) {
         let ty = row.event.ty();
         let data = row.event.data_json().unwrap_or_default();
         if is_remediation(ty, "triggered") {

@@ -29,6 +29,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/evaluation/window.rs")),
     ),
     ("sdk/files/src/gate.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/gate.rs"))),
+    ("sdk/files/src/in_step.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/in_step.rs"))),
     ("sdk/files/src/jobs.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/jobs.rs"))),
     ("sdk/files/src/lib.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/lib.rs"))),
     ("sdk/files/src/member.rs", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/files/src/member.rs"))),
